@@ -1,0 +1,1 @@
+"""Architecture-aware knowledge distillation as a Gymnasium environment."""
