@@ -13,7 +13,7 @@ CANARY_VERSION = "1"  # part of the protocol: a changed canary makes other numbe
 
 @functools.cache
 def canary_model() -> bytes:
-    """Four inverted-bottleneck blocks on a (1, 14, 14, 16) image: the operators of a student, about 2 M multiply-adds."""
+    """Four inverted-bottleneck blocks on a (1, 14, 14, 16) image: a student's operators, 2 M MAdds."""
     size, channels, expanded = 14, 16, 64
     rng = np.random.default_rng(0)
     writer = TFLiteWriter()

@@ -34,11 +34,13 @@ class WorkerRun:
         ready: Facts about the process: affinity, governor.
         outcomes: By position in the request; complete exactly when `failure` is None.
         failure: How the process ended if it did not end well.
+        canary_ms: The canary's fastest run; None if it did not run.
         on: The model that was being loaded or run at that moment; None before the first.
     """
 
     ready: dict[str, Any] = field(default_factory=dict)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
+    canary_ms: float | None = None
     failure: DeviceError | None = None
     on: int | None = None
     doing: str = "starting"
@@ -124,6 +126,8 @@ def _take(event: dict[str, Any], run: WorkerRun) -> bool:
     elif kind == "result":
         run.outcomes[event.pop("model")] = Outcome(result=event)
         run.on, run.doing = None, "reporting"
+    elif kind == "done":
+        run.canary_ms = event.get("canary_ms")
     return kind == "done"
 
 

@@ -14,7 +14,9 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
+
+CANARY = 0  # the canary's place among the models of a request
 
 
 def main(request: dict[str, Any], out: TextIO) -> None:
@@ -52,17 +54,16 @@ def main(request: dict[str, Any], out: TextIO) -> None:
             "fully_delegated": _fully_delegated(interpreter),
         }
 
-    samples: dict[int, list[list[int]]] = {index: [] for index in interpreters}
+    if CANARY not in interpreters:
+        tell("done")
+        return
     gc.disable()
-    for _ in range(protocol["passes"]):
-        for index, interpreter in interpreters.items():
-            tell("on", model=index, doing="running")
-            samples[index].append(_time_pass(interpreter.invoke, protocol))
+    passes, canary_ns = _time_all(interpreters, request["canary_reference_ms"], protocol, tell)
     after = _frequency_khz(core)
 
     frequencies = None if before is None or after is None else [before, after]
-    for index, passes in samples.items():
-        all_ms = np.concatenate([np.asarray(one) for one in passes]) / 1e6
+    for index, done in passes.items():
+        all_ms = np.concatenate([np.asarray(one.times_ns) for one in done]) / 1e6
         kept = all_ms
         if len(all_ms) > protocol["samples_kept"]:
             kept = np.sort(all_ms)[
@@ -72,10 +73,11 @@ def main(request: dict[str, Any], out: TextIO) -> None:
         tell(
             "result",
             model=index,
-            warmups=1 + protocol["passes"] * protocol["warmups"],
+            warmups=1 + len(done) * protocol["warmups"],
             runs=len(all_ms),
-            pass_min_ms=[round(min(one) / 1e6, 6) for one in passes],
-            samples_ms=kept.round(6).tolist(),
+            pass_min_ms=[min(one.times_ns) / 1e6 for one in done],
+            pass_canary_ms=[one.canary_ns / 1e6 for one in done],
+            samples_ms=kept.tolist(),
             min_ms=float(all_ms.min()),
             p5_ms=float(quantiles[0]),
             median_ms=float(quantiles[1]),
@@ -85,18 +87,68 @@ def main(request: dict[str, Any], out: TextIO) -> None:
             frequencies_khz=frequencies,
             **facts[index],
         )
-    tell("done")
+    tell("done", canary_ms=canary_ns / 1e6)
 
 
-def _time_pass(invoke: Any, protocol: dict[str, Any]) -> list[int]:
-    """Nanoseconds of each run: at least `min_runs` of them, and then until `pass_ms` are over."""
+class _Pass(NamedTuple):
+    """One visit to one model: its runs, and the slower of the canary's two probes around them."""
+
+    times_ns: list[int]
+    canary_ns: int
+
+
+def _time_all(
+    interpreters: dict[int, Any], reference_ms: float | None, protocol: dict[str, Any], tell: Any
+) -> tuple[dict[int, list[_Pass]], int]:
+    """Visits all models in turn until each has its clean passes, or patience ends.
+
+    A pass is clean if the canary ran at its best speed before and after: a shared machine changes between a fast and
+    a slow state many times a minute, and only the fast one repeats.
+    """
     clock = time.perf_counter_ns
-    for _ in range(protocol["warmups"]):
-        invoke()
+    canary = interpreters.pop(CANARY).invoke
+    passes: dict[int, list[_Pass]] = {index: [] for index in interpreters}
+    best = int(reference_ms * 1e6) if reference_ms else sys.maxsize
+    lowest = sys.maxsize
+
+    def probe() -> int:
+        nonlocal best, lowest
+        tell("on", model=CANARY, doing="running")
+        level = min(_run(canary, protocol["probe_runs"], 0))
+        best, lowest = min(best, level), min(lowest, level)
+        return level
+
+    end = clock() + int(protocol["patience_s"] * 1e9) * max(len(interpreters), 1)
+    before = probe()
+    while True:
+        limit = best * (1 + protocol["canary_tolerance"])
+        late = clock() > end
+        wanting = [
+            index
+            for index, done in passes.items()
+            if len(done) < protocol["passes"]
+            or (not late and sum(one.canary_ns <= limit for one in done) < protocol["passes"])
+        ]
+        if not wanting:
+            return passes, lowest
+        for index in wanting:
+            tell("on", model=index, doing="running")
+            invoke = interpreters[index].invoke
+            for _ in range(protocol["warmups"]):
+                invoke()
+            times = _run(invoke, protocol["min_runs"], protocol["pass_ms"])
+            after = probe()
+            passes[index].append(_Pass(times, max(before, after)))
+            before = after
+
+
+def _run(invoke: Any, least_runs: int, least_ms: float) -> list[int]:
+    """Nanoseconds of each of at least `least_runs` runs, and of as many as `least_ms` milliseconds hold."""
+    clock = time.perf_counter_ns
     times: list[int] = []
-    end = clock() + int(protocol["pass_ms"] * 1e6)
-    start = clock()
-    while start < end or len(times) < protocol["min_runs"]:
+    end = clock() + int(least_ms * 1e6)
+    start = 0
+    while start < end or len(times) < least_runs:
         start = clock()
         invoke()
         times.append(clock() - start)
