@@ -143,7 +143,7 @@ class TeacherMixer(nn.Module):
                 f"{patch}, but got {resolution}."
             )
         tokens = (resolution // patch) ** 2
-        self.embed = nn.Conv2d(in_channels, dim, patch, patch)
+        self.embed = nn.Conv2d(in_channels, dim, 2 * patch, patch, padding=patch // 2)  # patches that overlap by half
         self.blocks = nn.Sequential(*(MixerBlock(tokens, dim, tokens, 2 * dim) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim)
         self.classifier = nn.Linear(dim, num_classes)

@@ -21,14 +21,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from akd_gym.augment import AugmentRecipe
 from akd_gym.data import FASHION_FULL_ROOT, ImageSet, TaskData, embedded_fashion, load_data, read_idx
 from akd_gym.errors import DataError, RunMismatchError
 from akd_gym.teacher_networks import TEACHER_NETWORKS, build_teacher_network
 
-SHIPPED_EPOCHS = {"resnet": 5, "inception": 6, "mixer": 17}
+SHIPPED_RECIPES: dict[str, dict[str, int]] = {
+    "resnet": {"epochs": 5, "batch_size": 128},
+    "inception": {"epochs": 5, "batch_size": 128},
+    "mixer": {"epochs": 12, "batch_size": 64},
+}
 
 
 @dataclass(frozen=True)
@@ -47,17 +51,23 @@ class TeacherTrainingSettings:
     """Peak of the one-cycle schedule (AdamW)."""
     weight_decay: float = 0.05
     """Decoupled weight decay of AdamW, on matrices and convolution kernels."""
-    batch_size: int = 128
-    """Images a step."""
-    average_decay: float = 0.998
-    """Decay a step of the averaged weights, which are what is kept."""
+    batch_size: int | None = None
+    """Images a step; None: as for the shipped weights of this network."""
+    average_steps: int = 500
+    """The weights that are kept are a running average over about so many steps (fewer at the start)."""
     seed: int = 0
     """Of the initial weights, the order of the images and the augmentation."""
 
 
 def train_teacher(settings: TeacherTrainingSettings, announce: Callable[[str], None] = print) -> Path:
     """Train one teacher; a run that was stopped goes on from its last whole epoch."""
-    epochs = settings.epochs or SHIPPED_EPOCHS[settings.name]
+    shipped = SHIPPED_RECIPES[settings.name]
+    settings = replace(
+        settings,
+        epochs=settings.epochs or shipped["epochs"],
+        batch_size=settings.batch_size or shipped["batch_size"],
+    )
+    epochs, batch_size = settings.epochs, settings.batch_size
     settings.out.mkdir(parents=True, exist_ok=True)
     students = load_data("fashion")
     train = fashion_remainder(settings.data_root)
@@ -66,18 +76,18 @@ def train_teacher(settings: TeacherTrainingSettings, announce: Callable[[str], N
     torch.manual_seed(settings.seed)
     model = build_teacher_network(settings.name, students.num_classes, students.in_channels, students.resolution)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=running_average(settings.average_steps), use_buffers=True)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=settings.learning_rate,
     )
-    steps_an_epoch = len(train) // settings.batch_size
+    steps_an_epoch = len(train) // batch_size
     total, warmup = epochs * steps_an_epoch, epochs * steps_an_epoch // 6
     start, seconds = 0, 0.0
     checkpoint_path = settings.out / f"{settings.name}.checkpoint.pt"
-    identity = json.dumps(asdict(settings) | {"epochs": epochs, "data_root": "", "out": ""}, sort_keys=True)
+    identity = json.dumps(asdict(settings) | {"data_root": "", "out": ""}, sort_keys=True)
     if checkpoint_path.exists():
         checkpoint = torch.load(checkpoint_path, weights_only=True)
         if checkpoint["settings"] != identity:
@@ -102,7 +112,7 @@ def train_teacher(settings: TeacherTrainingSettings, announce: Callable[[str], N
             rate = one_cycle(step, warmup, total) * settings.learning_rate
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            batch = order[number * settings.batch_size : (number + 1) * settings.batch_size]
+            batch = order[number * batch_size : (number + 1) * batch_size]
             loss = functional.cross_entropy(model(normalise(images[batch], students)), train.labels[batch])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -149,6 +159,21 @@ def normalise(images: Tensor, data: TaskData) -> Tensor:
     mean = torch.tensor(data.mean).view(1, -1, 1, 1)
     std = torch.tensor(data.std).view(1, -1, 1, 1)
     return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def running_average(steps: int) -> Callable[[Any, Any, Any], None]:
+    """Exponential average over about `steps` updates, over fewer as long as there were fewer."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        weight = max(1 / steps, 10 / (float(count) + 10))
+        for own, new in zip(averaged, current, strict=True):
+            if own.is_floating_point():
+                own.lerp_(new, weight)
+            else:
+                own.copy_(new)
+
+    return update
 
 
 def one_cycle(step: int, warmup: int, total: int) -> float:

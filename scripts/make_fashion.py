@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from akd_gym.data import FASHION_CLASSES, FASHION_FULL_ROOT, pool_fingerprint, read_idx
+from akd_gym.image_sources import FASHION_CLASSES, FASHION_FULL_ROOT, pool_fingerprint, read_idx
 
 ASSETS = Path(__file__).resolve().parent.parent / "akd_gym" / "assets" / "fashion"
 SEED = 2020
