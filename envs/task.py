@@ -1,0 +1,205 @@
+"""What a search is about: who evaluates, how accuracy is weighed against cost, and the cost aimed at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from akd_gym.errors import InvalidSettingError, UnknownNameError
+from akd_gym.reward import Reward, check_target
+
+if TYPE_CHECKING:
+    from akd_gym.evaluation import Evaluation, Evaluator
+    from akd_gym.space import SearchSpace
+
+COST_UNITS = {"latency": "ms", "madds": "madds"}
+"""What can stand as cost, and the unit that an evaluator gives it in."""
+
+TARGET_ARGUMENTS = {"ms": "target_ms", "madds": "target"}
+"""The argument and reset option that names the target, by unit."""
+
+_DEFAULTS: dict[str, Any] = {
+    "space": "akd",
+    "teacher": "shipped:inception",
+    "data": "fashion",
+    "cost": "latency",
+    "latency": "host",
+    "recipe": None,
+    "seed": None,
+    "ledger": None,
+}
+
+
+class SearchTask:
+    """The settings that single and vector environments share, resolved. See `AKDSearchEnv` for the arguments.
+
+    Raises:
+        UnknownNameError: No such cost or reward; or space, teacher or data set, from the evaluator's making.
+        InvalidSettingError: A target that is not positive, given in the other cost's name, or settings of an
+            evaluator beside an evaluator.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: str | SearchSpace = "akd",
+        teacher: str | None = "shipped:inception",
+        data: str = "fashion",
+        cost: str = "latency",
+        latency: str = "host",
+        target_ms: float | None = None,
+        target: float | None = None,
+        reward: str | Reward = "absolute",
+        reward_weight: float | None = None,
+        recipe: Any = None,
+        evaluator: Evaluator | None = None,
+        seed: int | None = None,
+        ledger: str | Path | None = None,
+    ) -> None:
+        if cost not in COST_UNITS:
+            raise UnknownNameError("cost", str(cost), COST_UNITS)
+        if isinstance(reward, Reward) and reward_weight is not None:
+            raise InvalidSettingError(
+                "`reward_weight` must be left out where `reward` is a `Reward` with its own."
+            )
+        self.reward = reward if isinstance(reward, Reward) else Reward(reward, reward_weight)
+        settings = dict(
+            zip(_DEFAULTS, (space, teacher, data, cost, latency, recipe, seed, ledger), strict=True)
+        )
+        unit = COST_UNITS[cost] if evaluator is None else evaluator.cost_unit
+        given = pick_target({"target_ms": target_ms, "target": target}, unit)
+        self._owns_evaluator = evaluator is None
+        self.evaluator: Evaluator = _make_evaluator(settings) if evaluator is None else evaluator
+        if evaluator is not None:
+            _check_beside(evaluator, settings)
+        self.space: SearchSpace = self.evaluator.space
+        self.cost_unit = unit
+        self._target = given
+        self._reference_cost: float | None = None
+
+    @property
+    def reference_cost(self) -> float:
+        """T_ref, what the space's reference architecture costs on this device; measured when first asked."""
+        if self._reference_cost is None:
+            self._reference_cost = float(self.evaluator.reference_cost())
+        return self._reference_cost
+
+    @property
+    def target(self) -> float:
+        """T, in ms or multiply-adds: what was set, else the reference architecture's cost."""
+        return self.reference_cost if self._target is None else self._target
+
+    @target.setter
+    def target(self, value: float) -> None:
+        check_target(value)
+        self._target = float(value)
+
+    def log_ratio(self, target: float) -> float:
+        """`log(T / T_ref)`, the observation's last entry."""
+        return math.log(target / self.reference_cost)
+
+    def target_option(self, options: Mapping[str, Any] | None) -> float | None:
+        """The target among the options of `reset`, if there.
+
+        Raises:
+            UnknownNameError: Another option than the target's.
+            InvalidSettingError: A target that is not positive, or given in the other cost's name.
+        """
+        options = dict(options or {})
+        for name in options:
+            if name not in TARGET_ARGUMENTS.values():
+                raise UnknownNameError("reset option", str(name), [TARGET_ARGUMENTS[self.cost_unit]])
+        return pick_target(options, self.cost_unit)
+
+    def evaluate(
+        self, choices: Sequence[tuple[int, ...]], targets: Sequence[float]
+    ) -> list[tuple[float, dict[str, Any]]]:
+        """Evaluate the architectures of one round together.
+
+        Args:
+            choices: One architecture an episode.
+            targets: One an episode, in the cost's unit.
+
+        Returns:
+            One reward and `info` an episode.
+        """
+        evaluations = self.evaluator.evaluate(choices)
+        return [
+            (self.reward(e.accuracy, e.cost, target) if e.status == "ok" else self.reward(None, None, target),
+             self._info(e, c, target))
+            for e, c, target in zip(evaluations, choices, targets, strict=True)
+        ]  # fmt: skip
+
+    def _info(self, evaluation: Evaluation, choices: tuple[int, ...], target: float) -> dict[str, Any]:
+        return {
+            "architecture": evaluation.architecture,
+            "choices": choices,
+            "status": evaluation.status,
+            "reason": evaluation.reason,
+            "accuracy": _number(evaluation.accuracy),
+            "cost": _number(evaluation.cost),
+            "cost_unit": evaluation.cost_unit,
+            "target": target,
+            "latency_ms": _number(evaluation.latency_ms),
+            "latency_unit": "ms",
+            "latency_kind": evaluation.latency_kind,
+            "device": evaluation.device,
+            "madds": int(evaluation.madds),
+            "params": int(evaluation.params),
+            "seconds": float(evaluation.seconds),
+            "from_ledger": bool(evaluation.from_ledger),
+        }
+
+    def close(self) -> None:
+        """Close the evaluator, if it was made here."""
+        if self._owns_evaluator:
+            self.evaluator.close()
+            self._owns_evaluator = False
+
+
+def pick_target(given: Mapping[str, Any], unit: str) -> float | None:
+    """The target in the name that belongs to the unit: `target_ms` for ms, `target` for multiply-adds.
+
+    Raises:
+        InvalidSettingError: If the other name is used, or the target is no positive number.
+    """
+    name = TARGET_ARGUMENTS[unit]
+    for other in TARGET_ARGUMENTS.values():
+        if other != name and given.get(other) is not None:
+            raise InvalidSettingError(
+                f"`{name}` must name the target where cost is in {unit}, but got `{other}={given[other]}`."
+            )
+    value = given.get(name)
+    if value is None:
+        return None
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        raise InvalidSettingError(f"`{name}` must be a positive number, but got {value!r}.") from None
+    check_target(value)
+    return value
+
+
+def _make_evaluator(settings: dict[str, Any]) -> Evaluator:
+    from akd_gym.evaluation import make_evaluator  # here: it imports torch, and environments need not
+
+    return make_evaluator(**settings, workers=1)
+
+
+def _check_beside(evaluator: Evaluator, settings: dict[str, Any]) -> None:
+    """Refuse settings that an evaluator has already fixed, unless they are the defaults or agree with it."""
+    agreed = {
+        "space": (evaluator.space, evaluator.space.name),
+        "cost": [cost for cost, unit in COST_UNITS.items() if unit == evaluator.cost_unit],
+    }
+    for name, value in settings.items():
+        if value != _DEFAULTS[name] and value not in agreed.get(name, ()):
+            raise InvalidSettingError(
+                f"`{name}` must be left out beside `evaluator`, which has fixed it, but got {value!r}."
+            )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
