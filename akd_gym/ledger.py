@@ -20,21 +20,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from akd_gym.errors import InvalidSettingError
 from akd_gym.ledger_file import connect, damaged, translated
 from akd_gym.ledger_records import (
-    CANDIDATES,
-    CONTEXTS,
-    LATENCIES,
-    TABLES,
-    TRAININGS,
     Candidate,
     EvaluatedCandidate,
-    Table,
     TrainingRecord,
     canonical_json,
+    latency_ms,
     utc_now,
 )
+from akd_gym.ledger_schema import CANDIDATES, CONTEXTS, LATENCIES, TABLES, TRAININGS, Table
 
 __all__ = ["Candidate", "EvaluatedCandidate", "Ledger", "TrainingRecord"]
 
@@ -175,8 +170,8 @@ class Ledger:
         Args:
             context: Of the device and protocol.
             architecture: The canonical string.
-            record: A `LatencyRecord` as a dict: plain JSON with `"latency_ms"`, a positive number, or None
-                (and a `"reason"`) if the device could not run the network.
+            record: A `LatencyRecord` as a dict: plain JSON with a `"verdict"`, `"ok"` or `"failed"`. The
+                latency is its `"min_ms"` on a host, its `"median_ms"` on anything else; a failure has none.
 
         Returns:
             What the ledger holds now: the record, or the one that was there first.
@@ -185,13 +180,8 @@ class Ledger:
             InvalidSettingError: The context is not registered, or the record is not as said.
             StorageError: It cannot be written; what was stored before is whole.
         """
-        latency_ms = record.get("latency_ms")
-        if "latency_ms" not in record or not (latency_ms is None or latency_ms > 0):
-            raise InvalidSettingError(
-                "`record` must have a positive 'latency_ms', or None for a network that could not be "
-                f"measured, but got {record.get('latency_ms', 'none at all')}."
-            )
-        self._add(LATENCIES, context, architecture, latency_ms, canonical_json(record, "record"), utc_now())
+        text = canonical_json(record, "record")
+        self._add(LATENCIES, context, architecture, latency_ms(record), text, utc_now())
         return self._present(self.find_latency(context, architecture))
 
     def find_latency(self, context: str, architecture: str) -> dict[str, Any] | None:
@@ -230,17 +220,28 @@ class Ledger:
         """The trajectory of a search together with each candidate's training and latency."""
         for candidate in self.candidates(search):
             c = candidate
-            latency = self.find_latency(c.latency_context, c.architecture) if c.latency_context else None
             yield EvaluatedCandidate(
                 candidate,
                 self.find_training(c.training_context, c.architecture, c.seed),
-                latency["latency_ms"] if latency else None,
-                latency,
+                self.find_latency(c.latency_context, c.architecture) if c.latency_context else None,
             )
 
     def counts(self) -> dict[str, int]:
         """How many rows each table has."""
         return {t.name: self._execute(f"SELECT count(*) FROM {t.name}").fetchone()[0] for t in TABLES}
+
+    def check(self) -> None:
+        """Checks every page and every row, which takes a few seconds for each 100 MB.
+
+        Raises:
+            CorruptFileError: The ledger is damaged.
+        """
+        report = self._execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if report != "ok":
+            raise damaged(self.path, report)
+        for table in TABLES:
+            for _ in self._select(table, "", ()):
+                pass
 
     # Rows in and out
 

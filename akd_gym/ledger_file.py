@@ -14,7 +14,7 @@ from akd_gym.errors import (
     SchemaVersionError,
     StorageError,
 )
-from akd_gym.ledger_records import APPLICATION_ID, PAGE_SIZE, SCHEMA_VERSION, TABLES
+from akd_gym.ledger_schema import APPLICATION_ID, PAGE_SIZE, SCHEMA_VERSION, TABLES
 
 CHECKED_BYTES = 16 * 2**20
 """Files up to this size are checked whole when opened (0.3 s at most). Of larger ones only the header and the
@@ -51,6 +51,7 @@ def connect(path: Path, read_only: bool, busy_timeout_s: float) -> sqlite3.Conne
 
 def damaged(path: Path, report: str) -> CorruptFileError:
     """The error that names a damaged ledger and its cure."""
+    report = report.splitlines()[-1]  # SQLite's first line only says which database
     return CorruptFileError(
         f"The ledger `{path}` is damaged: {report}. `akd repair {path.parent}` salvages every whole row and "
         "keeps the damaged file."
@@ -80,7 +81,8 @@ def _opened(path: Path, read_only: bool, busy_timeout_s: float) -> sqlite3.Conne
     except sqlite3.Error as error:
         connection.close()
         log = path.with_name(f"{path.name}-wal")
-        if not read_only or "unable to open" not in str(error) or log.exists():
+        no_room = "unable to open" in str(error) or "readonly" in str(error)
+        if not (read_only and no_room) or (log.exists() and log.stat().st_size):
             raise
         # A directory that cannot be written has no room for the `-shm` file. Without a log beside it, the
         # file is complete in itself and nobody is writing.

@@ -148,7 +148,7 @@ def test_variance_shares_of_accuracy_and_cost_add_up_to_one(kind):
 def test_records_import_nothing_heavy():
     code = (
         "import sys, akd_gym.reward, akd_gym.ledger, akd_gym.ledger_repair\n"
-        "heavy = {'torch', 'gymnasium', 'matplotlib', 'rich', 'scipy', 'PIL'} & set(sys.modules)\n"
+        "heavy = {'torch', 'matplotlib', 'rich', 'scipy', 'PIL'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
