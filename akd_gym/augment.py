@@ -1,8 +1,8 @@
-"""Augmentation that can be replayed: view v of image i is the same picture for the teacher and for every student.
+"""Augmentation that can be replayed: view v of image i is one picture for the teacher and every student.
 
-A teacher's soft labels can only be cached if the picture that a student sees in epoch v is the very picture that the
-teacher saw. So what is drawn for an image depends on nothing but (recipe seed, view, the image's index in its pool):
-not on the batch, the order, the worker or the library's global generator.
+A teacher's soft labels can only be cached if the picture that a student sees in epoch v is the very picture
+that the teacher saw. So what is drawn for an image depends on nothing but (recipe seed, view, the image's
+index in its pool): not on the batch, the order, the worker or the library's global generator.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class AugmentRecipe:
 
     Args:
         seed: Selects the whole family of views.
-        shift: Largest shift in each direction, in pixels of a 28-pixel image; scaled with the resolution. 0: none.
+        shift: Largest shift in each direction, in pixels of a 28-pixel image; scaled with the resolution. 0:
+            none.
         flip: Whether to mirror half of the pictures left to right.
     """
 
@@ -38,13 +39,15 @@ class AugmentRecipe:
         if not 0 <= self.seed < 2**63:
             raise InvalidSettingError(f"`seed` must be between 0 and 2**63 - 1, but got {self.seed}.")
         if not 0 <= self.shift < _SHIFT_RESOLUTION:
-            raise InvalidSettingError(f"`shift` must be between 0 and 27 pixels (of 28), but got {self.shift}.")
+            raise InvalidSettingError(
+                f"`shift` must be between 0 and 27 pixels (of 28), but got {self.shift}."
+            )
 
     def draws(self, indices: np.ndarray, view: int) -> np.ndarray:
         """Return the random numbers of each image: (N, 4) float64 in [0, 1).
 
-        Image i owns the i-th block of the Philox4x64 stream keyed by (seed, view), so any subset of images in any
-        order gets the same numbers. The stream is produced for the range of `indices` at once.
+        Image i owns the i-th block of the Philox4x64 stream keyed by (seed, view), so any subset of images in
+        any order gets the same numbers. The stream is produced for the range of `indices` at once.
         """
         first = int(indices.min()) if len(indices) else 0
         blocks = int(indices.max()) - first + 1 if len(indices) else 0
@@ -77,7 +80,9 @@ class AugmentRecipe:
             top = (draws[:, 0] * (2 * reach_y + 1)).long()
             left = (draws[:, 1] * (2 * reach_x + 1)).long()
             padded = functional.pad(images, (reach_x, reach_x, reach_y, reach_y))
-            windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of every possible crop, no copy
+            windows = padded.unfold(2, height, 1).unfold(
+                3, width, 1
+            )  # a view of every possible crop, no copy
             rows = torch.arange(len(images), device=images.device)
             images = windows[rows, :, top, left]
         if self.flip:

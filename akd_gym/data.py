@@ -1,7 +1,7 @@
 """The images of a task, resident in memory as uint8, and their seeded stratified splits.
 
-`fashion` is inside the package: 12,000 Fashion-MNIST training images as the students' pool and 5,000 test images.
-Everything else is the user's own, on disk: nothing is ever downloaded.
+`fashion` is inside the package: 12,000 Fashion-MNIST training images as the students' pool and 5,000 test
+images. Everything else is the user's own, on disk: nothing is ever downloaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ from akd_gym import image_sources
 from akd_gym.errors import DataError, InvalidSettingError, UnknownNameError
 from akd_gym.image_sources import Pool
 
-DATA_NAMES = ("fashion", "imagefolder:PATH", "cifar10:PATH", "cifar100:PATH", "fashion-mnist:PATH", "imagenet:PATH")
+DATA_NAMES = (
+    "fashion",
+    "imagefolder:PATH",
+    "cifar10:PATH",
+    "cifar100:PATH",
+    "fashion-mnist:PATH",
+    "imagenet:PATH",
+)
 """Every form a data set's name can take."""
 SMALLEST_RESOLUTION = 8
 
@@ -83,7 +90,9 @@ class TaskData:
     def __post_init__(self) -> None:
         _check_classes(self.name, self.class_names)
         if self.num_classes != len(self.class_names):
-            raise DataError(f"{self.name!r} names {len(self.class_names)} classes, but has {self.num_classes}.")
+            raise DataError(
+                f"{self.name!r} names {len(self.class_names)} classes, but has {self.num_classes}."
+            )
         for part, images in (("train", self.train), ("val", self.val), ("test", self.test)):
             if images is None:
                 continue
@@ -94,7 +103,9 @@ class TaskData:
                     f"{tuple(images.images.shape[1:])} beside {tuple(self.train.images.shape[1:])}."
                 )
         if len(self.mean) != self.in_channels or len(self.std) != self.in_channels or min(self.std) <= 0:
-            raise DataError(f"`mean` and `std` of {self.name!r} must have one value a channel, `std` above 0.")
+            raise DataError(
+                f"`mean` and `std` of {self.name!r} must have one value a channel, `std` above 0."
+            )
 
     @property
     def in_channels(self) -> int:
@@ -121,15 +132,15 @@ def load_data(
     """Load a task and draw its mini-train and mini-val, disjoint and stratified.
 
     Args:
-        name: See `DATA_NAMES`. A folder that holds `train` and `val` (or `test`) gives the pool and the test set,
-            any other is all pool.
+        name: See `DATA_NAMES`. A folder that holds `train` and `val` (or `test`) gives the pool and the test
+            set, any other is all pool.
         train_size: Images of mini-train; None: all that `val_size` leaves.
         val_size: Images of mini-val; None: a sixth of the pool.
         test_size: Images of the test set; None: all; 0: no test set.
-        split_seed: Of the draw. The same seed draws the same mini-val whatever `train_size`, and a larger mini-train
-            contains a smaller one.
-        resolution: Pixels a side that images are scaled to; None: as they are (of a folder: the shorter side of its
-            first picture, at most 224).
+        split_seed: Of the draw. The same seed draws the same mini-val whatever `train_size`, and a larger
+            mini-train contains a smaller one.
+        resolution: Pixels a side that images are scaled to; None: as they are (of a folder: the shorter side
+            of its first picture, at most 224).
         root: The PATH, when `name` has none.
         announce: Told how many MiB are about to be decoded.
 
@@ -141,10 +152,12 @@ def load_data(
     if split_seed < 0:
         raise InvalidSettingError(f"`split_seed` must be 0 or more, but got {split_seed}.")
     if resolution is not None and resolution < SMALLEST_RESOLUTION:
-        raise InvalidSettingError(f"`resolution` must be {SMALLEST_RESOLUTION} or more, but got {resolution}.")
+        raise InvalidSettingError(
+            f"`resolution` must be {SMALLEST_RESOLUTION} or more, but got {resolution}."
+        )
     if test_size is not None and test_size < 0:
         raise InvalidSettingError(f"`test_size` must be 0 or more, but got {test_size}.")
-    pool, test_pool = _open_pools(name, root, with_test=test_size != 0)
+    pool, test_pool = open_pools(name, root, with_test=test_size != 0)
     _check_classes(name, pool.class_names)
     _check_labels(repr(name), pool.labels, len(pool.class_names))
     train_size, val_size = _sizes(name, len(pool.labels), train_size, val_size)
@@ -153,7 +166,9 @@ def load_data(
     test_positions = None
     if test_pool is not None:
         if test_pool.class_names != pool.class_names:
-            raise DataError(f"The test set of {name!r} must have the classes of its training set, in both folders.")
+            raise DataError(
+                f"The test set of {name!r} must have the classes of its training set, in both folders."
+            )
         wanted = len(test_pool.labels) if test_size is None else min(test_size, len(test_pool.labels))
         test_positions, _ = draw_split(test_pool.labels, wanted, 0, split_seed)
     count = train_size + val_size + (0 if test_positions is None else len(test_positions))
@@ -182,8 +197,8 @@ def load_data(
 def draw_split(labels: Tensor, train_size: int, val_size: int, seed: int) -> tuple[Tensor, Tensor]:
     """Draw disjoint stratified positions for training and validation, each sorted: int64 (n,).
 
-    Shuffled classes are interleaved in proportion to their sizes; validation takes from the front, training from the
-    back, so neither depends on the size of the other.
+    Shuffled classes are interleaved in proportion to their sizes; validation takes from the front, training
+    from the back, so neither depends on the size of the other.
     """
     own = labels.numpy()
     order = np.random.default_rng([seed, 0xDA7A]).permutation(len(own))
@@ -195,12 +210,15 @@ def draw_split(labels: Tensor, train_size: int, val_size: int, seed: int) -> tup
     return torch.from_numpy(np.sort(train)), torch.from_numpy(np.sort(val))
 
 
-def _open_pools(name: str, root: Path | str | None, *, with_test: bool) -> tuple[Pool, Pool | None]:
+def open_pools(name: str, root: Path | str | None, *, with_test: bool) -> tuple[Pool, Pool | None]:
+    """Open the pool of a data set and, if asked for and there is one, its test set, without decoding."""
     kind, _, location = name.partition(":")
     if kind not in {known.partition(":")[0] for known in DATA_NAMES} or (kind == "fashion" and location):
         raise UnknownNameError("data set", name, DATA_NAMES)
     if kind == "fashion":
-        return image_sources.embedded_fashion("pool"), image_sources.embedded_fashion("test") if with_test else None
+        return image_sources.embedded_fashion("pool"), image_sources.embedded_fashion(
+            "test"
+        ) if with_test else None
     location = location or (str(root) if root is not None else "")
     if not location:
         raise DataError(f"{name!r} needs to know where it is: {kind}:PATH.")
@@ -214,7 +232,9 @@ def _open_pools(name: str, root: Path | str | None, *, with_test: bool) -> tuple
         test = image_sources.image_folder(tests[0]) if tests and with_test else None
         return image_sources.image_folder(path / "train"), test
     if kind == "imagenet":
-        return image_sources.imagenet(path, "train"), image_sources.imagenet(path, "val") if with_test else None
+        return image_sources.imagenet(path, "train"), image_sources.imagenet(
+            path, "val"
+        ) if with_test else None
     if kind == "fashion-mnist":
         train = image_sources.fashion_mnist(path, "train")
         return train, image_sources.fashion_mnist(path, "t10k") if with_test else None
@@ -228,7 +248,7 @@ def _read(pool: Pool, positions: Tensor, resolution: int) -> ImageSet:
 
 
 def _fingerprint(pool: Pool, train: ImageSet, val: ImageSet, resolution: int) -> str:
-    """Identity of the pool at this resolution; of a pool that was not read whole, of what was drawn from it."""
+    """Identity of the pool at this resolution; where it was not read whole, of what was drawn from it."""
     if pool.fingerprint is not None:
         return pool.fingerprint if resolution == pool.resolution else f"{pool.fingerprint}-{resolution}px"
     digest = hashlib.sha256(repr((pool.class_names, len(pool.labels), resolution)).encode())
@@ -256,7 +276,9 @@ def _sizes(name: str, available: int, train_size: int | None, val_size: int | No
 
 def _check_classes(name: str, class_names: tuple[str, ...]) -> None:
     if len(class_names) < 2:
-        raise DataError(f"{name!r} must have 2 classes or more, but has {len(class_names)}: {', '.join(class_names)}.")
+        raise DataError(
+            f"{name!r} must have 2 classes or more, but has {len(class_names)}: {', '.join(class_names)}."
+        )
 
 
 def _check_labels(what: str, labels: Tensor, num_classes: int) -> None:

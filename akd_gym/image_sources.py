@@ -1,7 +1,7 @@
 """Where pools of images come from: the embedded set, IDX files, CIFAR archives, folders of pictures.
 
-A source knows its labels at once and decodes only the images that are asked for: a mini-train of ImageNet does not
-cost the decoding of ImageNet.
+A source knows its labels at once and decodes only the images that are asked for: a mini-train of ImageNet
+does not cost the decoding of ImageNet.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _embedded_arrays(part: str) -> tuple[Tensor, Tensor]:
 
 
 def embedded_source_indices() -> np.ndarray:
-    """Return where the 12,000 embedded images stand among the 60,000 Fashion-MNIST training images, sorted."""
+    """Where the 12,000 embedded images stand among the 60,000 Fashion-MNIST training images, sorted."""
     with np.load(_FASHION_ASSETS / "pool.npz") as arrays:
         return arrays["source_indices"].astype(np.int64)
 
@@ -124,7 +124,7 @@ def image_folder(root: Path) -> Pool:
 
 
 def imagenet(root: Path, part: str) -> Pool:
-    """Open `"train"` or `"val"` of ImageNet 2012 as torchvision lays it out (it unpacks the archives if need be)."""
+    """Open `"train"` or `"val"` of ImageNet 2012 as torchvision lays it out (and unpacks the archives)."""
     from torchvision import datasets
 
     try:
@@ -178,8 +178,10 @@ def _find_idx(root: Path, stem: str) -> Path:
             if (folder / name).is_file():
                 return folder / name
     raise DataError(
-        f"The full Fashion-MNIST is not at {root}: `{stem}` or `{stem}.gz` must be there or in FashionMNIST/raw below. "
-        f"Install the Debian package dataset-fashion-mnist (it puts them in {FASHION_FULL_ROOT}), or give the `root` "
+        f"The full Fashion-MNIST is not at {root}: `{stem}` or `{stem}.gz` must be there or in "
+        f"FashionMNIST/raw below. "
+        f"Install the Debian package dataset-fashion-mnist (it puts them in {FASHION_FULL_ROOT}), or give "
+        f"the `root` "
         "of torchvision.datasets.FashionMNIST(root, download=True)."
     )
 
@@ -233,7 +235,9 @@ def _file_pool(
                     images[row] = torch.from_numpy(decoded).permute(2, 0, 1)
         if broken:
             more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-            raise DataError(f"{len(broken)} unreadable pictures: {'; '.join(broken[:5])}{more}. Remove or replace them.")
+            raise DataError(
+                f"{len(broken)} unreadable pictures: {'; '.join(broken[:5])}{more}. Remove or replace them."
+            )
         return images
 
     labels = torch.tensor([label for _, label in samples])
@@ -241,13 +245,15 @@ def _file_pool(
 
 
 def _decode(path: str, size: int | None) -> Any:
-    """Decode one picture: uint8 (H, W, 3), cut to its central square and scaled unless `size` is None; or why not."""
+    """Decode a picture to uint8 (H, W, 3), its central square scaled to `size` if given; or say why not."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
             if size is not None:
-                image.draft("RGB", (size, size))  # JPEG decodes straight to a smaller size, never below this one
+                image.draft(
+                    "RGB", (size, size)
+                )  # JPEG decodes straight to a smaller size, never below this one
             picture = image.convert("RGB")
         if size is not None:
             picture = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)

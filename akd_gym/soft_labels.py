@@ -1,10 +1,11 @@
 """What a teacher says of every view of every image: computed once, kept on disk, reused by every student.
 
-Running the teacher beside each student makes a distillation search three to four times as expensive as a plain one
-(paper, section 4). Here view v of image i is the same picture for everyone (`akd_gym.augment`), so its soft label is
-a constant: one pass of the teacher a view serves every candidate of every later search. Logits are stored, not
-probabilities: float16, whole when the classes are few; the K largest log-probabilities and the mass that is missing
-from them when the classes are many.
+Running the teacher beside each student makes a distillation search three to four times as expensive as a
+plain one (paper, section 4). Here view v of image i is the same picture for everyone (`akd_gym.augment`), so
+its soft label is a constant: one pass of the teacher a view serves every candidate of every later search.
+Logits are stored, not
+probabilities: float16, whole when the classes are few; the K largest log-probabilities and the mass that is
+missing from them when the classes are many.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ def soft_labels(
 ) -> SoftLabels:
     """Open a teacher's soft labels for these images, computing the views that are not there yet.
 
-    Two processes that ask at once pay once: the second waits for the first. A process killed while it writes leaves
-    nothing that is ever read.
+    Two processes that ask at once pay once: the second waits for the first. A process killed while it writes
+    leaves nothing that is ever read.
 
     Args:
         teacher: Who answers.
@@ -133,7 +134,9 @@ def soft_labels(
         with _storage_errors(labels.folder):
             labels.folder.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(labels.folder.with_suffix(".lock")):
-                for leftover in labels.folder.glob("*.partial"):  # of a writer that was killed: we hold the lock
+                for leftover in labels.folder.glob(
+                    "*.partial"
+                ):  # of a writer that was killed: we hold the lock
                     leftover.unlink()
                 _compute(teacher, images, augment, missing(), labels, top_k, announce)
     for view in range(views):
@@ -194,11 +197,14 @@ def _compute(
     if size > free:
         raise StorageError(
             errno.ENOSPC,
-            f"Soft labels need {size / 2**20:.1f} MiB below {labels.folder}, but only {free / 2**20:.1f} MiB are free: "
+            f"Soft labels need {size / 2**20:.1f} MiB below {labels.folder}, but only {free / 2**20:.1f} "
+            f"MiB are free: "
             "make room, or choose another folder (AKD_GYM_CACHE)",
         )
     say = announce or (lambda _: None)
-    kept = f"{teacher.num_classes} classes" if top_k is None else f"top {top_k} of {teacher.num_classes} classes"
+    kept = (
+        f"{teacher.num_classes} classes" if top_k is None else f"top {top_k} of {teacher.num_classes} classes"
+    )
     say(
         f"Soft labels of {teacher.name}: {len(views)} views x {len(images):,} images x {kept}, "
         f"{size / 2**20:.1f} MiB in {labels.folder}"
@@ -253,7 +259,7 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -268,14 +274,18 @@ def _read(path: Path) -> dict[str, Tensor]:
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise CorruptFileError(_damaged(path, str(error))) from error
     except OSError as error:
-        raise StorageError(error.errno, f"Soft labels cannot be read: {error.strerror or error}", str(path)) from error
+        raise StorageError(
+            error.errno, f"Soft labels cannot be read: {error.strerror or error}", str(path)
+        ) from error
     if metadata.get("sha256") != _checksum(tensors, _label(path)):
         raise CorruptFileError(_damaged(path, "its SHA-256 is not the recorded one"))
     return tensors
 
 
 def _damaged(path: Path, why: str) -> str:
-    return f"Soft-label file {path} is damaged ({why}): `akd repair` removes it, and it is then computed anew."
+    return (
+        f"Soft-label file {path} is damaged ({why}): `akd repair` removes it, and it is then computed anew."
+    )
 
 
 @contextlib.contextmanager
@@ -287,5 +297,7 @@ def _storage_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise StorageError(
-            error.errno, f"Soft labels cannot be written: {error.strerror or error} (AKD_GYM_CACHE moves them)", str(path)
+            error.errno,
+            f"Soft labels cannot be written: {error.strerror or error} (AKD_GYM_CACHE moves them)",
+            str(path),
         ) from error

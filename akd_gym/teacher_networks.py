@@ -1,7 +1,7 @@
 """The three networks that ship as teachers: one residual, one inception-like, one without convolutions.
 
-They differ in kind on purpose: what a student finds easy to learn from one may differ from another, which is what
-architecture-aware distillation is about.
+They differ in kind on purpose: what a student finds easy to learn from one may differ from another, which is
+what architecture-aware distillation is about.
 
 Papers: Deep Residual Learning - https://arxiv.org/abs/1512.03385;
 Going Deeper with Convolutions - https://arxiv.org/abs/1409.4842;
@@ -41,7 +41,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            conv_bn(in_channels, out_channels, 3, stride), conv_bn(out_channels, out_channels, 3, act_layer=None)
+            conv_bn(in_channels, out_channels, 3, stride),
+            conv_bn(out_channels, out_channels, 3, act_layer=None),
         )
         same = in_channels == out_channels and stride == 1
         self.shortcut = nn.Identity() if same else conv_bn(in_channels, out_channels, 1, stride, None)
@@ -90,7 +91,9 @@ class InceptionBlock(nn.Module):
 class TeacherInception(nn.Module):
     """Inception-like teacher: (B, C, H, W) -> (B, num_classes), any resolution of 8 pixels or more."""
 
-    def __init__(self, num_classes: int, in_channels: int, widths: tuple[int, ...] = (48, 128, 160, 256)) -> None:
+    def __init__(
+        self, num_classes: int, in_channels: int, widths: tuple[int, ...] = (48, 128, 160, 256)
+    ) -> None:
         super().__init__()
         first, second, third, fourth = widths
         self.features = nn.Sequential(
@@ -114,9 +117,13 @@ class MixerBlock(nn.Module):
     def __init__(self, tokens: int, dim: int, token_hidden: int, channel_hidden: int) -> None:
         super().__init__()
         self.token_norm = nn.LayerNorm(dim)
-        self.token_mlp = nn.Sequential(nn.Linear(tokens, token_hidden), nn.GELU(), nn.Linear(token_hidden, tokens))
+        self.token_mlp = nn.Sequential(
+            nn.Linear(tokens, token_hidden), nn.GELU(), nn.Linear(token_hidden, tokens)
+        )
         self.channel_norm = nn.LayerNorm(dim)
-        self.channel_mlp = nn.Sequential(nn.Linear(dim, channel_hidden), nn.GELU(), nn.Linear(channel_hidden, dim))
+        self.channel_mlp = nn.Sequential(
+            nn.Linear(dim, channel_hidden), nn.GELU(), nn.Linear(channel_hidden, dim)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Two residual multi-layer perceptrons."""
@@ -143,7 +150,9 @@ class TeacherMixer(nn.Module):
                 f"{patch}, but got {resolution}."
             )
         tokens = (resolution // patch) ** 2
-        self.embed = nn.Conv2d(in_channels, dim, 2 * patch, patch, padding=patch // 2)  # patches that overlap by half
+        self.embed = nn.Conv2d(
+            in_channels, dim, 2 * patch, patch, padding=patch // 2
+        )  # patches that overlap by half
         self.blocks = nn.Sequential(*(MixerBlock(tokens, dim, tokens, 2 * dim) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim)
         self.classifier = nn.Linear(dim, num_classes)

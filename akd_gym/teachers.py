@@ -2,7 +2,8 @@
 
 A name says where a teacher comes from: `shipped:resnet`, or `file:PATH@ARCHITECTURE` for a state dict, where
 ARCHITECTURE is one of the shipped networks (`resnet`, `inception`, `mixer`), `torchvision:NAME`, or
-`module:function` called as `function(num_classes=..., in_channels=...)`. A checkpoint is never unpickled beyond
+`module:function` called as `function(num_classes=..., in_channels=...)`. A checkpoint is never unpickled
+beyond
 tensors: safetensors, or `torch.load(weights_only=True)`.
 """
 
@@ -12,9 +13,10 @@ import hashlib
 import importlib
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -45,7 +47,8 @@ class Teacher:
         in_channels: Channels it takes.
         mean: Per channel, of images / 255.
         std: Per channel, of images / 255.
-        resolution: Input size it insists on, pixels; images of another size are resized. None: takes what comes.
+        resolution: Input size it insists on, pixels; images of another size are resized. None: takes what
+            comes.
     """
 
     name: str
@@ -72,7 +75,7 @@ class Teacher:
         device = next((p.device for p in self.module.parameters()), images.device)
         side = self.resolution or images.shape[-1]
         parts = images.split(max(1, _PIXELS_A_BATCH // side**2))
-        answers = [self.module(self._prepare(part.to(device))) for part in parts]
+        answers = [self.module(self.prepare(part.to(device))) for part in parts]
         if not answers:
             return torch.zeros((0, self.num_classes), device=images.device)
         if not isinstance(answers[0], Tensor) or answers[0].shape[1:] != (self.num_classes,):
@@ -82,7 +85,8 @@ class Teacher:
             )
         return torch.cat(answers).float().to(images.device)
 
-    def _prepare(self, images: Tensor) -> Tensor:
+    def prepare(self, images: Tensor) -> Tensor:
+        """Scale uint8 (B, C, H, W) to what the network takes: float32, its own resolution, channels last."""
         mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
         scaled = images.float() / 255
@@ -133,9 +137,12 @@ def _load_shipped(name: str, data: TaskData) -> Teacher:
     classes = tuple(record["classes"])
     if (data.in_channels, data.class_names) != (record["in_channels"], classes):
         raise TeacherError(
-            f"Teacher 'shipped:{name}' knows {record['in_channels']}-channel images of {len(classes)} classes "
-            f"({', '.join(classes)}), but {data.name!r} has {data.in_channels} channels and {data.num_classes} "
-            f"classes ({', '.join(data.class_names[:10])}). Train one that fits with `akd teacher train`, or bring "
+            f"Teacher 'shipped:{name}' knows {record['in_channels']}-channel images of {len(classes)} "
+            f"classes "
+            f"({', '.join(classes)}), but {data.name!r} has {data.in_channels} channels and "
+            f"{data.num_classes} "
+            f"classes ({', '.join(data.class_names[:10])}). Train one that fits with `akd teacher train`, "
+            f"or bring "
             "your own as file:PATH@ARCHITECTURE."
         )
     module = build_teacher_network(name, len(classes), record["in_channels"], record["resolution"])
@@ -169,25 +176,38 @@ def _teacher(
     module: nn.Module,
     state: Mapping[str, Tensor],
     data: TaskData,
-    record: Mapping[str, object],
+    record: Mapping[str, Any],
 ) -> Teacher:
     """Assemble a teacher; scaling and input size come from its record, else from the data."""
-    mean, std = tuple(record.get("mean", data.mean)), tuple(record.get("std", data.std))  # type: ignore[call-overload]
+    mean: tuple[float, ...] = tuple(record.get("mean", data.mean))
+    std: tuple[float, ...] = tuple(record.get("std", data.std))
     resolution = record.get("resolution")
-    digest = hashlib.sha256(json.dumps([architecture, mean, std, resolution]).encode())
-    for key in sorted(state):
-        digest.update(f"{key} {state[key].dtype} {tuple(state[key].shape)}".encode())
-        digest.update(state[key].contiguous().view(torch.uint8).numpy().data if state[key].ndim else b"")
     return Teacher(
         name=name,
-        module=module.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        weights_hash=digest.hexdigest(),
+        module=module.to(memory_format=torch.channels_last),
+        weights_hash=hash_teacher(architecture, mean, std, resolution, state),
         num_classes=data.num_classes,
         in_channels=data.in_channels,
         mean=mean,
         std=std,
-        resolution=resolution,  # type: ignore[arg-type]
+        resolution=resolution,
     )
+
+
+def hash_teacher(
+    architecture: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    resolution: object,
+    state: Mapping[str, Tensor],
+) -> str:
+    """Hash all that a teacher's answers depend on: soft labels of another are never taken for its own."""
+    digest = hashlib.sha256(json.dumps([architecture, list(mean), list(std), resolution]).encode())
+    for key in sorted(state):
+        value = state[key].detach().cpu().contiguous()
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -197,22 +217,27 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if path.suffix == ".safetensors":
         try:
             with safetensors.safe_open(path, "pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                return tensors, file.metadata() or {}
         except safetensors.SafetensorError as error:
             raise TeacherError(f"{path} is not a whole safetensors file: {error}.") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise TeacherError(
-            f"{path} must be a state dict that loads with weights_only=True (tensors only; anything else in a pickle "
-            "could run code, so it is refused). Save it as `torch.save(model.state_dict(), path)` or as safetensors. "
+            f"{path} must be a state dict that loads with weights_only=True (tensors only; anything else "
+            f"in a pickle "
+            "could run code, so it is refused). Save it as `torch.save(model.state_dict(), path)` or as "
+            "safetensors. "
             f"What was found: {str(error).splitlines()[0]}"
         ) from error
     for wrapper in ("state_dict", "model"):  # how training scripts commonly nest it
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise TeacherError(f"{path} must hold a state dict (names to tensors), but holds {type(state).__name__}.")
+        raise TeacherError(
+            f"{path} must hold a state dict (names to tensors), but holds {type(state).__name__}."
+        )
     return {key.removeprefix("module."): value for key, value in state.items()}, {}
 
 
@@ -237,7 +262,9 @@ def _build(architecture: str, data: TaskData) -> nn.Module:
             f"{architecture!r} must be callable as function(num_classes=..., in_channels=...): {error}."
         ) from error
     if not isinstance(module, nn.Module):
-        raise TeacherError(f"{architecture!r} must return a torch.nn.Module, but returned {type(module).__name__}.")
+        raise TeacherError(
+            f"{architecture!r} must return a torch.nn.Module, but returned {type(module).__name__}."
+        )
     return module
 
 
@@ -248,7 +275,8 @@ def _build_torchvision(name: str, data: TaskData) -> nn.Module:
         raise UnknownNameError("torchvision model", name, models.list_models(models))
     if data.in_channels != 3:
         raise TeacherError(
-            f"torchvision:{name} takes 3 channels, but {data.name!r} has {data.in_channels}: bring a network that "
+            f"torchvision:{name} takes 3 channels, but {data.name!r} has {data.in_channels}: bring a "
+            f"network that "
             "takes them as module:function."
         )
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
@@ -268,7 +296,11 @@ def _fit_state(module: nn.Module, state: Mapping[str, Tensor], name: str, data: 
     if missing or extra or other:
         problems = [
             f"{label} ({len(keys)}): {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}"
-            for label, keys in (("missing", missing), ("not in the network", extra), ("of another shape", other))
+            for label, keys in (
+                ("missing", missing),
+                ("not in the network", extra),
+                ("of another shape", other),
+            )
             if keys
         ]
         raise TeacherError(

@@ -4,8 +4,8 @@
     python scripts/make_fashion.py
 
 A pool of 12,000 of the 60,000 training images for the students (1,200 a class) and 5,000 of the 10,000 test
-images (500 a class), both drawn by a fixed seed. The other 48,000 training images are for teachers only, so the
-pool's indices among the 60,000 are kept beside the pixels. Running it again gives the same arrays.
+images (500 a class), both drawn by a fixed seed. The other 48,000 training images are for teachers only, so
+the pool's indices among the 60,000 are kept beside the pixels. Running it again gives the same arrays.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def stratified_indices(labels: np.ndarray, per_class: int, rng: np.random.Genera
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", type=Path, default=FASHION_FULL_ROOT)
     args = parser.parse_args()
 
