@@ -190,7 +190,14 @@ class NetworkSpec:
             skip: Skip = "none" if noskip else "identity"
             blocks.append(
                 Block(
-                    op, int(layers), int(kernel), int(stride), int(expansion), int(outputs), skip, float(se or 0)
+                    op,
+                    int(layers),
+                    int(kernel),
+                    int(stride),
+                    int(expansion),
+                    int(outputs),
+                    skip,
+                    float(se or 0),
                 )
             )
             channels = int(outputs)

@@ -79,14 +79,26 @@ class StudentLayer(nn.Module):
     ) -> None:
         super().__init__()
         block, mid = layer.block, layer.mid_channels
-        spatial = {"stride": layer.stride, "padding": block.kernel // 2, "bias": False}
+
+        def spatial_conv(inputs: int, groups: int) -> nn.Conv2d:
+            padding = block.kernel // 2
+            return nn.Conv2d(inputs, mid, block.kernel, layer.stride, padding, groups=groups, bias=False)
+
         modules: list[nn.Module] = []
         if block.op == "conv":
-            modules += [nn.Conv2d(layer.in_channels, mid, block.kernel, **spatial), norm_layer(mid), act_layer()]
+            modules += [
+                spatial_conv(layer.in_channels, 1),
+                norm_layer(mid),
+                act_layer(),
+            ]
         else:
             if block.expansion > 1:
                 modules += [nn.Conv2d(layer.in_channels, mid, 1, bias=False), norm_layer(mid), act_layer()]
-            modules += [nn.Conv2d(mid, mid, block.kernel, groups=mid, **spatial), norm_layer(mid), act_layer()]
+            modules += [
+                spatial_conv(mid, mid),
+                norm_layer(mid),
+                act_layer(),
+            ]
         if layer.se_channels:
             modules.append(se_layer(mid, layer.se_channels, act_layer=act_layer))
         if block.op != "conv":

@@ -11,8 +11,9 @@ The paper (section 3.1) searches seven blocks of identical layers with 35 decisi
 | `layers` | base - 1, base, base + 1 (at least 1) | numeric | 1 |
 | `filters` | 0.75, 1, 1.25 times the base | numeric | 1 |
 
-so that 7 x 5 = 35 and 7 x 11 = 77. The preset `mnas` has MnasNet's own six decisions, with squeeze-and-excite
-independent of the skip. A space of your own is a `SearchSpace` with other decisions or another skeleton.
+so that 7 x 5 = 35 and 7 x 11 = 77. The reference architecture is like MobileNetV2: mbconv6, identity, kernel 3, base
+layers and filters throughout. The preset `mnas` has MnasNet's own six decisions, with squeeze-and-excite independent
+of the skip. A space of your own is a `SearchSpace` with other decisions or another skeleton.
 
 This module imports no torch.
 """
@@ -37,20 +38,20 @@ Choices = tuple[int, ...]
 
 Role = Literal["conv_op", "skip_op", "kernel", "se", "layers", "filters"]
 
-_CONV_OPS: dict[str, tuple[Any, int]] = {
+_CONV_OPS: Mapping[str, tuple[Any, int]] = {
     "conv": ("conv", 1),
     "sepconv": ("sepconv", 1),
     "mbconv3": ("mbconv", 3),
     "mbconv6": ("mbconv", 6),
 }
-_SKIP_OPS: dict[str, tuple[Any, float]] = {
+_SKIP_OPS: Mapping[str, tuple[Any, float]] = {
     "none": ("none", 0.0),
     "identity": ("identity", 0.0),
     "pool": ("pool", 0.0),
     "identity+se": ("identity", 0.25),
 }
 _FALLBACK: dict[str, Any] = {
-    "conv_op": "mbconv3",
+    "conv_op": "mbconv6",
     "skip_op": "identity",
     "kernel": 3,
     "se": 0.0,
@@ -88,7 +89,8 @@ class Decision:
             raise InvalidSettingError(
                 f"`default` of {self.name} must index its {len(self.options)} options, but got {self.default}."
             )
-        known = {"conv_op": _CONV_OPS, "skip_op": _SKIP_OPS}.get(self.role)
+        by_role: dict[str, Mapping[str, Any]] = {"conv_op": _CONV_OPS, "skip_op": _SKIP_OPS}
+        known = by_role.get(self.role)
         for option in self.options:
             if known is not None and option not in known:
                 raise UnknownNameError(f"option of {self.name}", str(option), known)
@@ -143,10 +145,12 @@ SKELETONS: dict[str, Skeleton] = {
     "small": Skeleton(
         "small",
         repeats=(1, 1, 2, 1, 2, 1, 1),
-        filters=(8, 8, 12, 16, 16, 24, 32),
-        strides=(1, 1, 2, 1, 1, 2, 1),
+        filters=(8, 12, 16, 16, 24, 24, 32),
+        strides=(1, 2, 1, 1, 1, 1, 1),
         stem_channels=8,
         head_channels=64,
+        stem_kernel=5,
+        stem_stride=3,
     ),
 }
 
@@ -160,14 +164,14 @@ def _per_block(blocks: int, decisions: Mapping[str, tuple[tuple[Any, ...], int]]
 
 
 _AKD = {
-    "conv_op": (("conv", "sepconv", "mbconv3", "mbconv6"), 2),
+    "conv_op": (("conv", "sepconv", "mbconv3", "mbconv6"), 3),
     "skip_op": (("none", "identity", "pool", "identity+se"), 1),
     "kernel": ((3, 5), 0),
     "layers": ((-1, 0, 1), 1),
     "filters": ((0.75, 1.0, 1.25), 1),
 }
 _MNAS = {
-    "conv_op": (("conv", "sepconv", "mbconv3", "mbconv6"), 2),
+    "conv_op": (("conv", "sepconv", "mbconv3", "mbconv6"), 3),
     "kernel": ((3, 5), 0),
     "se": ((0.0, 0.25), 0),
     "skip_op": (("none", "identity", "pool"), 1),
@@ -189,7 +193,7 @@ class SearchSpace:
     Args:
         name: Goes into records.
         decisions: In the order an agent takes them, block by block.
-        skeleton: What they vary. A role that a block does not decide keeps the skeleton's base (and `mbconv3`,
+        skeleton: What they vary. A role that a block does not decide keeps the skeleton's base (and `mbconv6`,
             identity, kernel 3, no squeeze-and-excite).
 
     Raises:
@@ -301,7 +305,11 @@ class SearchSpace:
             channels, start = block.channels, start + len(decisions)
         skeleton = self.skeleton
         return NetworkSpec(
-            skeleton.stem_kernel, skeleton.stem_stride, skeleton.stem_channels, tuple(blocks), skeleton.head_channels
+            skeleton.stem_kernel,
+            skeleton.stem_stride,
+            skeleton.stem_channels,
+            tuple(blocks),
+            skeleton.head_channels,
         )
 
     def decided_blocks(self, choices: Sequence[int]) -> list[Block]:
@@ -392,7 +400,7 @@ class SearchSpace:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SearchSpace:
         """Inverse of `to_json`."""
-        skeleton = {k: tuple(v) if isinstance(v, list) else v for k, v in data["skeleton"].items()}
+        skeleton: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["skeleton"].items()}
         decisions = [Decision(**d | {"options": tuple(d["options"])}) for d in data["decisions"]]
         return cls(data["name"], decisions, Skeleton(**skeleton))
 

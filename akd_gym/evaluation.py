@@ -1,0 +1,341 @@
+"""Architecture -> what it is worth: accuracy after proxy training and cost, paid for once and kept in a ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from akd_gym.architecture import Cost, NetworkSpec, count_cost
+from akd_gym.errors import DeviceError, UnknownNameError
+from akd_gym.executors import Executor, Job, TrainingTask, load_task_data, make_executor
+from akd_gym.ledger import Ledger, TrainingRecord
+from akd_gym.ledger_records import latency_ms
+from akd_gym.recipes import Recipe, default_recipe
+from akd_gym.space import Choices, SearchSpace, make_space
+
+if TYPE_CHECKING:
+    from akd_gym.device_lab import LatencyMeter
+
+Announce = Callable[[str], None]
+
+SMALL_IMAGES = 64
+"""Up to this resolution, in pixels, students have the skeleton `small`, beyond it `mnasnet`."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of one candidate.
+
+    Attributes:
+        architecture: Canonical string of the network.
+        status: `"ok"` or `"infeasible"`.
+        reason: Why it is infeasible; None if it is not.
+        accuracy: On mini-val after proxy training, a fraction; None if infeasible.
+        cost: Latency or multiply-adds, whichever the search weighs; None if it could not be measured.
+        cost_unit: `"ms"` or `"madds"`.
+        latency_ms: Milliseconds for one image; None if not measured.
+        latency_kind: `"host"`; None if not measured.
+        device: Name of the device that measured.
+        madds: Multiply-adds for one image.
+        params: Parameters.
+        seconds: Paid for training and measuring, now.
+        from_ledger: Whether it was known before and cost nothing.
+    """
+
+    architecture: str
+    status: str
+    reason: str | None
+    accuracy: float | None
+    cost: float | None
+    cost_unit: str
+    latency_ms: float | None
+    latency_kind: str | None
+    device: str | None
+    madds: int
+    params: int
+    seconds: float
+    from_ledger: bool
+
+
+class Evaluator(Protocol):
+    """What an environment asks for the worth of architectures."""
+
+    space: SearchSpace
+    cost_unit: str
+
+    def reference_cost(self) -> float:
+        """Cost of the space's reference architecture, in `cost_unit`."""
+        ...
+
+    def evaluate(self, choices: Sequence[Choices]) -> list[Evaluation]:
+        """Evaluate the candidates of one round, equal ones once."""
+        ...
+
+    def close(self) -> None:
+        """Release whatever is held; twice is fine."""
+        ...
+
+
+class ProxyEvaluator:
+    """Trains candidates on the proxy task and measures them; what the ledger knows is not paid for again.
+
+    A round first measures the latency of its new networks, while nothing trains, and then trains them side by
+    side. Everything is in the ledger before `evaluate` returns. An infeasible candidate is an `Evaluation` with
+    its reason; a device that fails raises, because its silence is no latency.
+
+    Args:
+        space: The search space.
+        task: What to train on, and how.
+        training_identity: All that a training's result depends on besides architecture and seed.
+        seed: Of initial weights and order of images, the same for every candidate.
+        input_shape: `(channels, resolution, resolution)` of the images.
+        num_classes: Classes of the images.
+        ledger: Where evaluations are kept.
+        executor: Where students are trained.
+        meter: Measures latency; None makes multiply-adds the cost.
+        resources: Closed together with the evaluator.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        task: TrainingTask,
+        training_identity: dict[str, Any],
+        *,
+        seed: int,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        ledger: Ledger,
+        executor: Executor,
+        meter: LatencyMeter | None,
+        resources: contextlib.ExitStack | None = None,
+    ) -> None:
+        self.space, self.task, self.seed = space, task, seed
+        self.input_shape, self.num_classes = input_shape, num_classes
+        self.cost_unit = "madds" if meter is None else "ms"
+        self.ledger = ledger
+        self.training_context = ledger.context(training_identity)
+        self.latency_context: str | None = None
+        if meter is not None:
+            latency_identity = meter.identity() | {"input_shape": list(input_shape), "classes": num_classes}
+            self.latency_context = ledger.context(latency_identity)
+        self.on_training: Callable[[str, TrainingRecord], None] | None = None
+        self._executor, self._meter = executor, meter
+        self._resources = resources or contextlib.ExitStack()
+
+    def cost_of(self, network: NetworkSpec) -> Cost:
+        """Multiply-adds and parameters on the images of the task."""
+        channels, resolution, _ = self.input_shape
+        return count_cost(network, resolution, channels, self.num_classes)
+
+    def reference_cost(self) -> float:
+        """Cost of the space's reference architecture, in `cost_unit`.
+
+        Raises:
+            DeviceError: If its latency cannot be measured.
+        """
+        reference = self.space.network(self.space.reference)
+        if self.latency_context is None:
+            return float(self.cost_of(reference).madds)
+        record = self.measure([str(reference)])[str(reference)]
+        latency = latency_ms(record)
+        if latency is None:
+            raise DeviceError(f"The reference architecture must be measurable, but got: {record.get('reason')}.")
+        return latency
+
+    def evaluate(self, choices: Sequence[Choices]) -> list[Evaluation]:
+        """Evaluate one round; see the class.
+
+        Raises:
+            DeviceError: If the device fails.
+            StorageError: If the ledger cannot be written.
+        """
+        networks = [self.space.network(c) for c in choices]
+        names = [str(network) for network in networks]
+        unknown = {name for name in names if not self._is_known(name)}
+        latencies = {} if self.latency_context is None else self.measure(names)
+        measurable = [n for n in dict.fromkeys(names) if n not in latencies or latency_ms(latencies[n]) is not None]
+        trainings = self.train(measurable)
+        evaluations = []
+        for name, network in zip(names, networks, strict=True):
+            evaluations.append(
+                self._evaluation(name, network, trainings.get(name), latencies.get(name), name in unknown)
+            )
+            unknown.discard(name)  # a repeat within the round is not paid for
+        return evaluations
+
+    def train(self, architectures: Sequence[str]) -> dict[str, TrainingRecord]:
+        """Train what the ledger does not know yet; every result is in it as soon as it is there."""
+        known = {name: self._training(name) for name in architectures}
+        jobs = [Job(name, self.seed) for name, record in known.items() if record is None]
+        jobs.sort(key=lambda job: -self.cost_of(NetworkSpec.parse(job.architecture)).madds)  # short tail
+        for index, record in self._executor.run(self.task, jobs):
+            name = jobs[index].architecture
+            known[name] = self.ledger.add_training(self.training_context, name, self.seed, record)
+            if self.on_training is not None:
+                self.on_training(name, record)
+        return {name: record for name, record in known.items() if record is not None}
+
+    def measure(self, architectures: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Latency records, as dicts, of architectures, measuring those that the ledger does not know yet.
+
+        Raises:
+            DeviceError: If the device fails.
+        """
+        assert self._meter is not None
+        assert self.latency_context is not None
+        known = {name: self.ledger.find_latency(self.latency_context, name) for name in architectures}
+        new = [name for name, record in known.items() if record is None]
+        if new:
+            models = [(name, self._export(name)) for name in new]
+            for record in self._meter.measure(models):
+                known[record.architecture] = self.ledger.add_latency(
+                    self.latency_context, record.architecture, record.to_dict()
+                )
+        return {name: record for name, record in known.items() if record is not None}
+
+    def close(self) -> None:
+        """End the workers, give the device back, close the ledger."""
+        self._resources.close()
+
+    def _export(self, name: str) -> bytes:
+        from akd_gym.device_lab.tflite import export_tflite
+        from akd_gym.networks import build_network
+
+        network = build_network(NetworkSpec.parse(name), self.num_classes, self.input_shape[0]).eval()
+        return export_tflite(network, (1, *self.input_shape))
+
+    def _training(self, name: str) -> TrainingRecord | None:
+        return self.ledger.find_training(self.training_context, name, self.seed)
+
+    def _is_known(self, name: str) -> bool:
+        if self.latency_context is None:
+            return self._training(name) is not None
+        latency = self.ledger.find_latency(self.latency_context, name)
+        return latency is not None and (latency_ms(latency) is None or self._training(name) is not None)
+
+    def _evaluation(
+        self,
+        name: str,
+        network: NetworkSpec,
+        training: TrainingRecord | None,
+        latency: dict[str, Any] | None,
+        paid: bool,
+    ) -> Evaluation:
+        cost = self.cost_of(network)
+        measured_ms = None if latency is None else latency_ms(latency)
+        reason = "unmeasurable" if training is None else training.reason
+        return Evaluation(
+            architecture=name,
+            status="ok" if reason is None else "infeasible",
+            reason=reason,
+            accuracy=None if training is None else training.accuracy,
+            cost=float(cost.madds) if self.latency_context is None else measured_ms,
+            cost_unit=self.cost_unit,
+            latency_ms=measured_ms,
+            latency_kind=None if latency is None else latency["kind"],
+            device=None if latency is None else latency["device"],
+            madds=cost.madds,
+            params=cost.params,
+            seconds=training.seconds if paid and training is not None else 0.0,
+            from_ledger=not paid,
+        )
+
+
+def make_evaluator(
+    *,
+    space: str | SearchSpace = "akd",
+    skeleton: str | None = None,
+    teacher: str | None = "shipped:inception",
+    data: str = "fashion",
+    cost: str = "latency",
+    latency: str = "host",
+    recipe: Recipe | None = None,
+    seed: int | None = None,
+    ledger: str | Path | Ledger | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+    announce: Announce | None = None,
+) -> ProxyEvaluator:
+    """Make the evaluator of a search: loads data and teacher, and computes the teacher's soft labels once.
+
+    Args:
+        space: See `make_space`.
+        skeleton: See `make_space`; None for `small` up to 64 px, `mnasnet` beyond.
+        teacher: See `load_teacher`; None for hard labels.
+        data: See `load_data`.
+        cost: `"latency"` or `"madds"`.
+        latency: See `make_latency_meter`.
+        recipe: Of the proxy training; None for the data set's own.
+        seed: Of trainings; None for 0.
+        ledger: A file, or an open ledger that the caller closes; None for a temporary one.
+        workers: Students trained at once; None for one a core, 1 for in this process.
+        device: Torch device for students and teacher.
+        announce: Told what takes time or space before it does.
+
+    Raises:
+        UnknownNameError: If a name is unknown.
+        AKDGymError: See `load_data`, `load_teacher`, `soft_labels` and `Ledger.open`.
+    """
+    if cost not in ("latency", "madds"):
+        raise UnknownNameError("cost", cost, ("latency", "madds"))
+    from akd_gym.augment import AugmentRecipe
+    from akd_gym.device_lab import make_latency_meter
+    from akd_gym.soft_labels import cache_dir, soft_labels
+    from akd_gym.teachers import load_teacher
+
+    meter = make_latency_meter(latency) if cost == "latency" else None
+    recipe = default_recipe(data) if recipe is None else recipe
+    images = load_task_data(data, recipe)
+    loaded = load_teacher(teacher, images)
+    if not isinstance(space, SearchSpace):
+        skeleton = skeleton or ("small" if images.resolution <= SMALL_IMAGES else "mnasnet")
+        space = make_space(space, skeleton)
+    labels = None
+    if loaded is not None:
+        loaded.module.to(device)
+        augment = AugmentRecipe(recipe.augment_seed, recipe.shift, recipe.flip)
+        labels = soft_labels(
+            loaded,
+            images.train,
+            images.fingerprint,
+            augment,
+            recipe.kept_views,
+            cache_dir(),
+            announce=announce,
+        )
+    identity = {
+        "kind": "training",
+        "data": data,
+        "fingerprint": images.fingerprint,
+        "resolution": images.resolution,
+        "teacher": None if loaded is None else {"name": loaded.name, "weights": loaded.weights_hash},
+        "recipe": recipe.identity(distilled=loaded is not None),
+        "device": device.partition(":")[0],
+    }
+    resources = contextlib.ExitStack()
+    if ledger is None:
+        ledger = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="akd_gym-")), "ledger.sqlite")
+    if not isinstance(ledger, Ledger):
+        ledger = resources.enter_context(Ledger.open(ledger))
+    executor = make_executor(workers)
+    resources.callback(executor.close)
+    if meter is not None:
+        resources.callback(meter.close)
+    evaluator = ProxyEvaluator(
+        space,
+        TrainingTask(data, recipe, labels, device),
+        identity,
+        seed=0 if seed is None else seed,
+        input_shape=(images.in_channels, images.resolution, images.resolution),
+        num_classes=images.num_classes,
+        ledger=ledger,
+        executor=executor,
+        meter=meter,
+        resources=resources,
+    )
+    return evaluator

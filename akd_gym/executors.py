@@ -1,0 +1,253 @@
+"""Where candidates are trained: in this process, or in worker processes of this machine.
+
+An executor takes jobs and gives back one record each, as they finish. It is the seam for more machines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from akd_gym.errors import AKDGymError, InfeasibleCandidateError, InvalidSettingError
+from akd_gym.ledger import TrainingRecord
+from akd_gym.recipes import Recipe
+
+if TYPE_CHECKING:
+    from akd_gym.data import TaskData
+    from akd_gym.soft_labels import SoftLabels
+
+_GRACE_S = 60.0
+"""How far beyond its own time limit a worker may be silent before it is taken for hung."""
+
+
+class Job(NamedTuple):
+    """One student to train."""
+
+    architecture: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """All that a worker needs to train any student of a search: names and handles, cheap to send.
+
+    Attributes:
+        data: As for `load_data`.
+        recipe: How to train.
+        soft_labels: The teacher's; None for hard labels.
+        device: Torch device.
+    """
+
+    data: str
+    recipe: Recipe
+    soft_labels: SoftLabels | None = None
+    device: str = "cpu"
+
+    def run(self, job: Job) -> TrainingRecord:
+        """Train one student here. An infeasible one is a record too."""
+        from akd_gym.architecture import NetworkSpec
+        from akd_gym.training import train_student
+
+        start = time.perf_counter()
+        data = load_task_data(self.data, self.recipe)
+        try:
+            outcome = train_student(
+                NetworkSpec.parse(job.architecture),
+                data,
+                self.recipe,
+                self.soft_labels,
+                seed=job.seed,
+                device=self.device,
+            )
+        except InfeasibleCandidateError as error:
+            return TrainingRecord("infeasible", error.reason, error.detail, seconds=time.perf_counter() - start)
+        return TrainingRecord(
+            "ok",
+            accuracy=outcome.accuracy,
+            loss=outcome.loss,
+            seconds=outcome.seconds,
+            epochs=outcome.epochs,
+        )
+
+
+@lru_cache(maxsize=2)
+def load_task_data(name: str, recipe: Recipe) -> TaskData:
+    """The data of a recipe, loaded once a process."""
+    from akd_gym.data import load_data
+
+    return load_data(
+        name,
+        train_size=recipe.train_size,
+        val_size=recipe.val_size,
+        split_seed=recipe.split_seed,
+        resolution=recipe.resolution,
+    )
+
+
+class Executor(Protocol):
+    """Trains jobs, several at once where it can."""
+
+    def run(self, task: TrainingTask, jobs: Sequence[Job]) -> Iterator[tuple[int, TrainingRecord]]:
+        """Yield `(index of the job, its record)` in the order in which they finish."""
+        ...
+
+    def close(self) -> None:
+        """Release whatever is held; twice is fine."""
+        ...
+
+
+class SerialExecutor:
+    """Trains in this process, one student after the other."""
+
+    def run(self, task: TrainingTask, jobs: Sequence[Job]) -> Iterator[tuple[int, TrainingRecord]]:
+        """See `Executor.run`."""
+        for index, job in enumerate(jobs):
+            yield index, task.run(job)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ProcessExecutor:
+    """Trains in worker processes, one torch thread each.
+
+    A worker that dies is replaced and its student tried once more; one that kills its worker twice, or is silent
+    beyond its time limit, is infeasible.
+
+    Args:
+        workers: How many students are trained at once; None for one a core.
+
+    Raises:
+        InvalidSettingError: If `workers` is less than 1.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        workers = available_cores() if workers is None else workers
+        if workers < 1:
+            raise InvalidSettingError(f"`workers` must be at least 1, but got {workers}.")
+        self._workers = [_Worker() for _ in range(workers)]
+
+    def run(self, task: TrainingTask, jobs: Sequence[Job]) -> Iterator[tuple[int, TrainingRecord]]:
+        """See `Executor.run`."""
+        waiting = deque(range(len(jobs)))
+        deaths = [0] * len(jobs)
+        limit_s = task.recipe.time_limit_s + _GRACE_S
+        try:
+            while waiting or any(worker.job is not None for worker in self._workers):
+                for worker in self._workers:
+                    if worker.job is None and waiting:
+                        next_index = waiting.popleft()
+                        worker.give(next_index, task, jobs[next_index])
+                busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
+                ready = wait(list(busy), timeout=1.0)
+                for worker in busy.values():
+                    assert worker.job is not None
+                    index = worker.job
+                    silent = worker.connection not in ready
+                    if silent and time.monotonic() - worker.since < limit_s:
+                        continue
+                    answer = None if silent else worker.take()
+                    if isinstance(answer, TrainingRecord):
+                        yield index, answer
+                        continue
+                    if isinstance(answer, BaseException):
+                        raise answer
+                    worker.kill()
+                    deaths[index] += 1
+                    if silent:
+                        detail = f"silent for {limit_s:.0f} s"
+                        yield index, TrainingRecord("infeasible", "time_limit", detail, seconds=limit_s)
+                    elif deaths[index] == 2:
+                        yield index, TrainingRecord("infeasible", "worker_died", "twice while it was trained")
+                    else:
+                        waiting.append(index)
+        finally:
+            for worker in self._workers:
+                if worker.job is not None:  # the caller stopped early, or a job failed
+                    worker.kill()
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            worker.kill()
+
+
+def make_executor(workers: int | None) -> Executor:
+    """`workers` processes, None for one a core; one alone trains in this process."""
+    workers = available_cores() if workers is None else workers
+    return SerialExecutor() if workers == 1 else ProcessExecutor(workers)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Worker:
+    """One process and the pipe to it; the process starts with its first job."""
+
+    def __init__(self) -> None:
+        self.job: int | None = None
+        self.since = 0.0
+        self._process: BaseProcess | None = None
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        assert self._connection is not None
+        return self._connection
+
+    def give(self, index: int, task: TrainingTask, job: Job) -> None:
+        if self._process is None:
+            context = multiprocessing.get_context("spawn")
+            self._connection, theirs = context.Pipe()
+            self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name="akd-trainer")
+            self._process.start()
+            theirs.close()
+        self.job, self.since = index, time.monotonic()
+        with contextlib.suppress(OSError):  # it died while idle: `take` will find the pipe closed
+            self.connection.send((task, job))
+
+    def take(self) -> TrainingRecord | BaseException | None:
+        """The answer, an error that is not the student's fault, or None if the process died."""
+        try:
+            answer = self.connection.recv()
+        except (EOFError, OSError):
+            return None
+        self.job = None
+        return answer
+
+    def kill(self) -> None:
+        self.job = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self.connection.close()
+        self._process = self._connection = None
+
+
+def _serve(connection: Connection) -> None:
+    """Life of a worker: train what comes until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the searching process's to handle
+    while True:
+        try:
+            task, job = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer: TrainingRecord | AKDGymError = task.run(job)
+        except AKDGymError as error:
+            answer = error
+        except Exception as error:
+            answer = AKDGymError(f"Training {job.architecture!r} failed in a worker: {error!r}.")
+        connection.send(answer)
