@@ -131,8 +131,12 @@ def _load_shipped(name: str, data: TaskData) -> Teacher:
     if name not in TEACHER_NETWORKS:
         raise UnknownNameError("teacher", f"shipped:{name}", TEACHER_NAMES)
     path = TEACHER_ASSETS / f"{name}.safetensors"
-    record = json.loads(path.with_suffix(".json").read_text())
-    if hashlib.sha256(path.read_bytes()).hexdigest() != record["sha256"]:
+    try:
+        record = json.loads(path.with_suffix(".json").read_text())
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError) as error:
+        raise CorruptFileError(f"Teacher 'shipped:{name}' is incomplete ({error}): reinstall akd_gym.") from error
+    if digest != record["sha256"]:
         raise CorruptFileError(f"{path} is damaged (its SHA-256 is not the recorded one): reinstall akd_gym.")
     classes = tuple(record["classes"])
     if (data.in_channels, data.class_names) != (record["in_channels"], classes):
