@@ -53,13 +53,17 @@ def latency_repeat(
 
     meter = HostLatency(protocol, core=core)
     latencies = np.empty((repeats, architectures))
+    raw = np.empty_like(latencies)
     passes: list[int] = []
+    steady: list[int] = []
     warnings = 0
     start = time.perf_counter()
     for repeat in range(repeats):
         for first in range(0, architectures, round_size):
             records = meter.measure(models[first : first + round_size])
             latencies[repeat, first : first + round_size] = [record.latency_ms for record in records]
+            raw[repeat, first : first + round_size] = [record.min_ms for record in records]
+            steady += [record.steady_passes for record in records]
             passes += [len(record.pass_min_ms) for record in records]
             warnings += sum(bool(record.warnings) for record in records)
     measure_s = time.perf_counter() - start
@@ -80,16 +84,16 @@ def latency_repeat(
         "measure_s_per_model": measure_s / architectures / repeats,
         "passes_mean": float(np.mean(passes)),
         "passes_max": max(passes),
-        "canary_ms": meter.canary_reference_ms,
+        "steady_passes_mean": float(np.mean(steady)),
+        "canary_reference_ms": records[0].canary_reference_ms,
+        "raw_minimum_deviation_p95": float(np.percentile(np.abs(raw / np.median(raw, axis=0) - 1), 95)),
         "records_with_warnings": warnings,
         "identity": meter.identity(),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architectures", type=int, default=30)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--space", default="akd")

@@ -2,13 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib.metadata
+import json
+import os
+from pathlib import Path
 
 import numpy as np
 
+from akd_gym.device_lab.machine import machine_id
 from akd_gym.device_lab.tflite_writer import ACTIVATIONS, TFLiteWriter, schema
 
 CANARY_VERSION = "1"  # part of the protocol: a changed canary makes other numbers
+
+CALIBRATION_S = 3.0  # how long the first measurement on a machine looks for the machine's best speed
+
+
+class CanaryReference:
+    """What the canary takes on this machine at its best: the speed that latencies are stated for.
+
+    Taken once a machine and user, and kept in the user's cache folder, so that the numbers of all sessions agree.
+    Delete the file to take it anew. Use this under the machine lock.
+    """
+
+    def __init__(self) -> None:
+        runtime = importlib.metadata.version("ai-edge-litert")
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "akd_gym")
+        self.path = cache / f"canary{CANARY_VERSION}-litert{runtime}-{machine_id()}.json"
+        self._value_ms: float | None = None
+
+    def read(self) -> float | None:
+        """Milliseconds; None if it was not taken yet."""
+        if self._value_ms is None:
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                value = float(json.loads(self.path.read_text(encoding="utf-8"))["canary_ms"])
+                self._value_ms = value if 0 < value < float("inf") else None
+        return self._value_ms
+
+    def settle(self, canary_ms: float) -> float:
+        """Makes `canary_ms` the reference unless there is one; returns the reference."""
+        known = self.read()
+        if known is not None:
+            return known
+        self._value_ms = canary_ms
+        with contextlib.suppress(OSError):  # where nothing can be kept, each session takes its own
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial = self.path.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps({"canary_ms": canary_ms}), encoding="utf-8")
+            partial.replace(self.path)
+        return canary_ms
 
 
 @functools.cache
@@ -18,9 +61,7 @@ def canary_model() -> bytes:
     rng = np.random.default_rng(0)
     writer = TFLiteWriter()
 
-    def conv(
-        x: int, name: str, outputs: int, kernel: int, *, depthwise: bool = False, relu: bool = True
-    ) -> int:
+    def conv(x: int, name: str, outputs: int, kernel: int, *, depthwise: bool = False, relu: bool = True) -> int:
         inputs = writer.shape(x)[3]
         shape = (1, kernel, kernel, outputs) if depthwise else (outputs, kernel, kernel, inputs)
         scale = 1 / np.sqrt(kernel * kernel * (1 if depthwise else inputs))

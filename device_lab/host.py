@@ -1,9 +1,9 @@
 """Latency on this machine: single-thread LiteRT with XNNPACK on one pinned core, in a process of its own.
 
-How a number is made: one process loads all models of a round and visits them in turn, with a run of a fixed canary
-model between two visits. A shared machine flips between a fast and a slower state many times a minute; a visit counts
-only if the canary ran at its best speed before and after it, and the others are repeated while patience lasts. The
-latency is the minimum over the runs, the one statistic that repeats where other processes run too.
+How a number is made: one process loads all models of a round and visits them in turn, with a probe of a fixed canary
+model between two visits. A shared machine flips between clock speeds many times a minute (by a factor of 1.18 where
+this was written), so each visit is set against the probes beside it, and counts if they agree. What repeats is the
+minimum of a visit over the canary's: `LatencyRecord.latency_ms`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from akd_gym.device_lab import machine
-from akd_gym.device_lab.canary import CANARY_VERSION, canary_model
+from akd_gym.device_lab.canary import CALIBRATION_S, CANARY_VERSION, CanaryReference, canary_model
 from akd_gym.device_lab.host_process import Outcome, WorkerRun, run_worker
 from akd_gym.device_lab.lock import machine_lock
 from akd_gym.device_lab.records import TIMEOUT_REASON, LatencyRecord
@@ -38,13 +38,14 @@ class HostProtocol:
     """How one number is taken. Part of the identity: numbers of another protocol do not answer for it.
 
     Args:
-        passes: Clean visits that each model needs.
+        passes: Steady visits that each model needs: visits with the canary alike before and after.
         pass_ms: Least time of one visit.
         min_runs: Least timed inferences of one visit.
         warmups: Untimed inferences at the start of a visit.
         probe_runs: Inferences of the canary between two visits; the fastest of them tells the machine's state.
-        canary_tolerance: How far above the canary's best a probe may lie for the visits beside it to be clean.
-        patience_s: Seconds, times the models of the round, after which unclean visits are no longer repeated.
+        steady_tolerance: How far (a fraction) the canary may change around a steady visit.
+        round_s: Least seconds of a round, so that also a single model's visits spread over time.
+        patience_s: Seconds, times the models of the round, after which unsteady visits are no longer repeated.
         threads: Inference threads; the pinned core runs them all.
         samples_kept: Most raw samples that a record keeps (see `LatencyRecord.samples_ms`).
 
@@ -52,13 +53,14 @@ class HostProtocol:
         InvalidSettingError: A value out of range.
     """
 
-    passes: int = 4
-    pass_ms: float = 12.0
+    passes: int = 12
+    pass_ms: float = 8.0
     min_runs: int = 3
     warmups: int = 2
     probe_runs: int = 5
-    canary_tolerance: float = 0.05
-    patience_s: float = 1.0
+    steady_tolerance: float = 0.03
+    round_s: float = 0.8
+    patience_s: float = 0.5
     threads: int = 1
     samples_kept: int = 200
 
@@ -66,12 +68,12 @@ class HostProtocol:
         least = {"passes": 1, "min_runs": 1, "warmups": 0, "probe_runs": 1, "threads": 1, "samples_kept": 2}
         for name, bound in least.items():
             if getattr(self, name) < bound:
-                raise InvalidSettingError(
-                    f"`{name}` must be at least {bound}, but got {getattr(self, name)}."
-                )
-        for name in ("pass_ms", "canary_tolerance", "patience_s"):
+                raise InvalidSettingError(f"`{name}` must be at least {bound}, but got {getattr(self, name)}.")
+        for name in ("pass_ms", "steady_tolerance", "patience_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InvalidSettingError(f"`{name}` must be positive, but got {getattr(self, name)}.")
+        if not 0 <= self.round_s < float("inf"):
+            raise InvalidSettingError(f"`round_s` must not be negative, but got {self.round_s}.")
 
 
 class HostLatency:
@@ -84,8 +86,6 @@ class HostLatency:
         core: The core to measure on; None takes the idlest of the fastest.
         timeout_s: Longest silence of the measuring process before it is ended.
         lock_timeout_s: Longest wait for another measurement on this machine.
-        canary_reference_ms: The lowest `canary_ms` that earlier records of this machine hold. With it a session that
-            starts in a slow moment knows.
 
     Raises:
         InvalidSettingError: A core that this process may not use, or a time that is not positive.
@@ -100,12 +100,8 @@ class HostLatency:
         core: int | None = None,
         timeout_s: float = 60.0,
         lock_timeout_s: float = 600.0,
-        canary_reference_ms: float | None = None,
     ) -> None:
-        times = {"timeout_s": timeout_s, "lock_timeout_s": lock_timeout_s}
-        if canary_reference_ms is not None:
-            times["canary_reference_ms"] = canary_reference_ms
-        for name, value in times.items():
+        for name, value in {"timeout_s": timeout_s, "lock_timeout_s": lock_timeout_s}.items():
             if not value > 0:
                 raise InvalidSettingError(f"`{name}` must be positive, but got {value}.")
         if core is not None and (not machine.can_pin() or core not in os.sched_getaffinity(0)):
@@ -113,7 +109,7 @@ class HostLatency:
         self.protocol = protocol or HostProtocol()
         self.timeout_s = timeout_s
         self.lock_timeout_s = lock_timeout_s
-        self.canary_reference_ms = canary_reference_ms
+        self._reference = CanaryReference()
         self._fixed_core = core
         self._core = core
 
@@ -155,10 +151,10 @@ class HostLatency:
             if self._fixed_core is None:
                 self._core = machine.choose_core(self._core)
             run, outcomes = self._measure_round([content for _, content in models])
-        assert run.canary_ms is not None
-        self.canary_reference_ms = min(run.canary_ms, self.canary_reference_ms or run.canary_ms)
+            assert run.canary_ms is not None
+            reference_ms = self._reference.settle(run.canary_ms)
         return [
-            self._record(name, content, run, outcome)
+            self._record(name, content, run, outcome, reference_ms)
             for (name, content), outcome in zip(models, outcomes, strict=True)
         ]
 
@@ -177,12 +173,13 @@ class HostLatency:
                     path.write_bytes(content)
             except OSError as error:
                 raise StorageError(f"Models to measure must fit into {folder}: {error}.") from error
+            reference_ms = self._reference.read()
             while True:
                 left = [i for i in range(len(contents)) if i not in failed]
                 request = {
                     "core": self._core,
                     "protocol": dataclasses.asdict(self.protocol),
-                    "canary_reference_ms": self.canary_reference_ms,
+                    "calibration_s": 0 if reference_ms else CALIBRATION_S,
                     "models": [str(canary), *(str(paths[i]) for i in left)],
                 }
                 run = run_worker(request, self.timeout_s)
@@ -202,16 +199,16 @@ class HostLatency:
 
     def _check(self, run: WorkerRun) -> None:
         if run.canary_ms is None:
-            raise DeviceError(
-                f"LiteRT on this machine must run the canary model, but: {run.outcomes[0].reason}."
-            )
+            raise DeviceError(f"LiteRT on this machine must run the canary model, but: {run.outcomes[0].reason}.")
         if self._core is not None and run.ready["affinity"] != [self._core]:
             raise DeviceError(
                 f"The measuring process must be pinned to core {self._core}, "
                 f"but the system says it may use {run.ready['affinity']}."
             )
 
-    def _record(self, name: str, content: bytes, run: WorkerRun, outcome: Outcome) -> LatencyRecord:
+    def _record(
+        self, name: str, content: bytes, run: WorkerRun, outcome: Outcome, reference_ms: float
+    ) -> LatencyRecord:
         exporter, exporter_version = exporter_of(content)
         record = LatencyRecord.from_dict(
             {
@@ -230,7 +227,8 @@ class HostLatency:
                 "governor": run.ready["governor"],
                 "threads": self.protocol.threads,
                 "canary_ms": run.canary_ms,
-                "canary_reference_ms": self.canary_reference_ms,
+                "canary_reference_ms": reference_ms,
+                "steady_tolerance": self.protocol.steady_tolerance,
                 "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                 "tool_version": importlib.metadata.version("akd-gym"),
                 "verdict": "ok" if outcome.result else "failed",
@@ -238,24 +236,19 @@ class HostLatency:
                 **outcome.result,
             }
         )
-        return (
-            dataclasses.replace(record, warnings=tuple(self._warnings(record))) if outcome.result else record
-        )
+        return dataclasses.replace(record, warnings=tuple(self._warnings(record))) if outcome.result else record
 
     def _warnings(self, record: LatencyRecord) -> list[str]:
         warnings = []
-        clean = record.clean_passes(self.protocol.canary_tolerance)
-        if clean < self.protocol.passes:
+        if record.steady_passes < self.protocol.passes:
             warnings.append(
-                f"only {clean} of {len(record.pass_min_ms)} passes found the machine at its best speed, "
-                f"{self.protocol.passes} are wanted"
+                f"only {record.steady_passes} of {len(record.pass_min_ms)} passes were steady, "
+                f"{self.protocol.passes} are wanted: the machine was busy"
             )
-        if record.spread is not None and record.spread > SPREAD_WARNING:
-            warnings.append(f"the median pass lies {record.spread:.0%} above the best one")
+        if record.spread > SPREAD_WARNING:
+            warnings.append(f"the middle half of the passes lies {record.spread:.0%} apart: the machine was busy")
         if record.core is None:
-            warnings.append(
-                "this system cannot pin a process to a core; the number may depend on the one it got"
-            )
+            warnings.append("this system cannot pin a process to a core; the number may depend on the one it got")
         if record.fully_delegated is False:
             warnings.append("XNNPACK did not take the whole graph")
         return warnings

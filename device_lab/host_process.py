@@ -69,9 +69,7 @@ def run_worker(request: dict[str, Any], timeout_s: float) -> WorkerRun:
                 f"the measuring process said nothing for {timeout_s:g} s while {run.doing}"
             )
         except ValueError:
-            run.failure = DeviceError(
-                f"the measuring process wrote something else than events while {run.doing}"
-            )
+            run.failure = DeviceError(f"the measuring process wrote something else than events while {run.doing}")
         else:
             if code != 0 or not done:
                 errors.seek(0)
@@ -141,7 +139,5 @@ def _name(code: int) -> str:
 
 
 def _tail(errors: bytes) -> str:
-    lines = [
-        line for line in errors.decode(errors="replace").splitlines() if line.strip() and "INFO:" not in line
-    ]
+    lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip() and "INFO:" not in line]
     return f": {' | '.join(lines[-3:])[-400:]}" if lines else ""

@@ -58,25 +58,24 @@ def main(request: dict[str, Any], out: TextIO) -> None:
         tell("done")
         return
     gc.disable()
-    passes, canary_ns = _time_all(interpreters, request["canary_reference_ms"], protocol, tell)
+    passes, canary_ns = _time_all(interpreters, request, tell)
     after = _frequency_khz(core)
 
     frequencies = None if before is None or after is None else [before, after]
     for index, done in passes.items():
-        all_ms = np.concatenate([np.asarray(one.times_ns) for one in done]) / 1e6
+        all_ms = np.concatenate([one.times for one in done]) / 1e6
         kept = all_ms
         if len(all_ms) > protocol["samples_kept"]:
-            kept = np.sort(all_ms)[
-                np.linspace(0, len(all_ms) - 1, protocol["samples_kept"]).round().astype(int)
-            ]
+            kept = np.sort(all_ms)[np.linspace(0, len(all_ms) - 1, protocol["samples_kept"]).round().astype(int)]
         quantiles = np.percentile(all_ms, [5, 50, 95])
         tell(
             "result",
             model=index,
             warmups=1 + len(done) * protocol["warmups"],
             runs=len(all_ms),
-            pass_min_ms=[min(one.times_ns) / 1e6 for one in done],
-            pass_canary_ms=[one.canary_ns / 1e6 for one in done],
+            pass_min_ms=[min(one.times) / 1e6 for one in done],
+            pass_canary_before_ms=[one.canary_before / 1e6 for one in done],
+            pass_canary_after_ms=[one.canary_after / 1e6 for one in done],
             samples_ms=kept.tolist(),
             min_ms=float(all_ms.min()),
             p5_ms=float(quantiles[0]),
@@ -91,46 +90,53 @@ def main(request: dict[str, Any], out: TextIO) -> None:
 
 
 class _Pass(NamedTuple):
-    """One visit to one model: its runs, and the slower of the canary's two probes around them."""
+    """One visit to one model: its runs, and the canary's probes around them; nanoseconds."""
 
-    times_ns: list[int]
-    canary_ns: int
+    times: list[int]
+    canary_before: int
+    canary_after: int
 
 
-def _time_all(
-    interpreters: dict[int, Any], reference_ms: float | None, protocol: dict[str, Any], tell: Any
-) -> tuple[dict[int, list[_Pass]], int]:
-    """Visits all models in turn until each has its clean passes, or patience ends.
+def _time_all(interpreters: dict[int, Any], request: dict[str, Any], tell: Any) -> tuple[dict[int, list[_Pass]], int]:
+    """Visits all models in turn until each has its steady passes, or patience ends.
 
-    A pass is clean if the canary ran at its best speed before and after: a shared machine changes between a fast and
-    a slow state many times a minute, and only the fast one repeats.
+    A pass is steady if the canary ran alike before and after it. Returns the passes, and the canary's best in this
+    process: its third fastest probe, so that no single odd reading becomes the standard.
     """
+    protocol = request["protocol"]
     clock = time.perf_counter_ns
     canary = interpreters.pop(CANARY).invoke
     passes: dict[int, list[_Pass]] = {index: [] for index in interpreters}
-    best = int(reference_ms * 1e6) if reference_ms else sys.maxsize
-    lowest = sys.maxsize
+    probes: list[int] = []
 
     def probe() -> int:
-        nonlocal best, lowest
         tell("on", model=CANARY, doing="running")
-        level = min(_run(canary, protocol["probe_runs"], 0))
-        best, lowest = min(best, level), min(lowest, level)
-        return level
+        probes.append(min(_run(canary, protocol["probe_runs"], 0)))
+        return probes[-1]
 
-    end = clock() + int(protocol["patience_s"] * 1e9) * max(len(interpreters), 1)
+    def lacking(done: list[_Pass]) -> int:
+        most = 1 + protocol["steady_tolerance"]
+        steady = sum(
+            max(one.canary_before, one.canary_after) <= min(one.canary_before, one.canary_after) * most for one in done
+        )
+        return int(protocol["passes"]) - steady
+
+    start = clock()
+    while clock() < start + request["calibration_s"] * 1e9:
+        probe()
+    start = clock()
+    earliest = start + protocol["round_s"] * 1e9
+    latest = start + protocol["patience_s"] * 1e9 * len(interpreters)
     before = probe()
     while True:
-        limit = best * (1 + protocol["canary_tolerance"])
-        late = clock() > end
+        early, late = clock() < earliest, clock() > latest
         wanting = [
             index
             for index, done in passes.items()
-            if len(done) < protocol["passes"]
-            or (not late and sum(one.canary_ns <= limit for one in done) < protocol["passes"])
+            if early or len(done) < protocol["passes"] or (not late and lacking(done) > 0)
         ]
         if not wanting:
-            return passes, lowest
+            return passes, sorted(probes)[:3][-1]
         for index in wanting:
             tell("on", model=index, doing="running")
             invoke = interpreters[index].invoke
@@ -138,7 +144,7 @@ def _time_all(
                 invoke()
             times = _run(invoke, protocol["min_runs"], protocol["pass_ms"])
             after = probe()
-            passes[index].append(_Pass(times, max(before, after)))
+            passes[index].append(_Pass(times, before, after))
             before = after
 
 
@@ -161,11 +167,7 @@ def _fully_delegated(interpreter: Any) -> bool | None:
         delegates = [op for op in interpreter._get_ops_details() if op["op_name"] == "DELEGATE"]
         inputs = {detail["index"] for detail in interpreter.get_input_details()}
         outputs = {detail["index"] for detail in interpreter.get_output_details()}
-        return (
-            len(delegates) == 1
-            and inputs <= set(delegates[0]["inputs"])
-            and outputs == set(delegates[0]["outputs"])
-        )
+        return len(delegates) == 1 and inputs <= set(delegates[0]["inputs"]) and outputs == set(delegates[0]["outputs"])
     except (AttributeError, KeyError):
         return None
 

@@ -53,7 +53,5 @@ def lock_path(name: str) -> Path:
         if hasattr(os, "getuid") and folder.stat().st_uid == os.getuid():
             folder.chmod(0o777)
     except OSError as error:
-        raise StorageError(
-            f"The folder of machine-wide locks, {folder}, must be writable: {error}."
-        ) from error
+        raise StorageError(f"The folder of machine-wide locks, {folder}, must be writable: {error}.") from error
     return folder / f"{name}.lock"

@@ -24,9 +24,7 @@ def cpu_model() -> str:
     except OSError:
         if platform.system() == "Darwin":
             command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-            return (
-                subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "Apple"
-            )
+            return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "Apple"
     return platform.processor() or platform.machine()
 
 

@@ -49,12 +49,14 @@ class LatencyRecord:
         warmups: Untimed inferences, over all passes.
         runs: Timed inferences, over all passes.
         pass_min_ms: The fastest run of each pass (each visit to the model).
-        pass_canary_ms: The slower of the two canary probes around each pass.
+        pass_canary_before_ms: The canary just before each pass.
+        pass_canary_after_ms: The canary just after each pass.
         samples_ms: Raw samples in the order they were taken; if there were more than the protocol keeps, evenly
             spaced order statistics instead (the first is the minimum, the last the maximum).
         min_ms: Over all samples, as are `p5_ms`, `median_ms`, `p95_ms`, `mean_ms` and `std_ms`.
-        canary_ms: The fastest run of the canary in the round.
-        canary_reference_ms: The fastest run of the canary in the session, which passes were judged by.
+        canary_ms: The canary at its best in this round.
+        canary_reference_ms: The canary at its best when this machine was first used.
+        steady_tolerance: How far (a fraction) the canary may change around a steady pass.
         schema_version: Of these fields.
     """
 
@@ -85,7 +87,8 @@ class LatencyRecord:
     warmups: int = 0
     runs: int = 0
     pass_min_ms: tuple[float, ...] = ()
-    pass_canary_ms: tuple[float, ...] = ()
+    pass_canary_before_ms: tuple[float, ...] = ()
+    pass_canary_after_ms: tuple[float, ...] = ()
     samples_ms: tuple[float, ...] = ()
     min_ms: float | None = None
     p5_ms: float | None = None
@@ -95,32 +98,46 @@ class LatencyRecord:
     std_ms: float | None = None
     canary_ms: float | None = None
     canary_reference_ms: float | None = None
+    steady_tolerance: float | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
     def latency_ms(self) -> float:
-        """The latency this record stands for: the minimum on a host, where all above it is other load.
+        """The latency this record stands for.
+
+        On a host: the minimum of a pass, above which all is other load, as it would be at the machine's reference
+        speed, by the canary run beside it: the median over the steady passes of
+        `pass_min_ms * canary_reference_ms / canary`. Where the clock speed is constant this is the plain minimum.
 
         Raises:
             DeviceError: The model could not be measured (`DeviceTimeoutError` if it did not finish in time).
         """
-        if self.min_ms is None:
+        if self.verdict == "failed":
             is_timeout = (self.reason or "").startswith(TIMEOUT_REASON)
             error = DeviceTimeoutError if is_timeout else DeviceError
             raise error(f"{self.architecture!r} has no latency: {self.reason}.")
-        return self.min_ms
+        return statistics.median(self._scaled_passes()[0])
 
     @property
-    def spread(self) -> float | None:
-        """How far the median pass lies above the best one, as a fraction; None of a failure."""
-        return statistics.median(self.pass_min_ms) / min(self.pass_min_ms) - 1 if self.pass_min_ms else None
+    def steady_passes(self) -> int:
+        """Passes with the canary alike before and after."""
+        return self._scaled_passes()[1]
 
-    def clean_passes(self, tolerance: float) -> int:
-        """Passes with a canary at most `tolerance` (a fraction) above its best."""
-        if self.canary_reference_ms is None:
-            return 0
-        limit = self.canary_reference_ms * (1 + tolerance)
-        return sum(canary <= limit for canary in self.pass_canary_ms)
+    @property
+    def spread(self) -> float:
+        """How far apart the middle half of the passes behind `latency_ms` lies, as a fraction; 0 of a failure."""
+        values = self._scaled_passes()[0]
+        if len(values) < 2:
+            return 0.0
+        low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+        return (high - low) / middle
+
+    def _scaled_passes(self) -> tuple[list[float], int]:
+        """Each steady pass at the reference speed (each pass, if none was steady), and how many were steady."""
+        reference, tolerance = self.canary_reference_ms or 1.0, self.steady_tolerance or 0.0
+        passes = list(zip(self.pass_min_ms, self.pass_canary_before_ms, self.pass_canary_after_ms, strict=True))
+        steady = [one for one in passes if max(one[1:]) <= min(one[1:]) * (1 + tolerance)]
+        return [fastest * reference * 2 / (b + a) for fastest, b, a in steady or passes], len(steady)
 
     def to_dict(self) -> dict[str, Any]:
         """This record in JSON types."""
@@ -133,7 +150,7 @@ class LatencyRecord:
 
         Raises:
             SchemaVersionError: Written by a newer version of this package.
-            CorruptFileError: A field is missing or unknown, or a success lacks its number.
+            CorruptFileError: A field is missing or unknown, or a success lacks its passes.
         """
         version = plain.get("schema_version", SCHEMA_VERSION)
         if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -145,12 +162,10 @@ class LatencyRecord:
         try:
             record = cls(**fields)
         except TypeError as error:
+            raise CorruptFileError(f"A latency record must have the fields of version {version}: {error}.") from error
+        if (record.verdict == "ok") != bool(record.pass_min_ms):
             raise CorruptFileError(
-                f"A latency record must have the fields of version {version}: {error}."
-            ) from error
-        if (record.verdict == "ok") != (record.min_ms is not None):
-            raise CorruptFileError(
-                f"A latency record must have `min_ms` exactly when its verdict is 'ok', "
-                f"but got {record.verdict!r} with {record.min_ms}."
+                "A latency record must have passes exactly when its verdict is 'ok', "
+                f"but got {record.verdict!r} with {len(record.pass_min_ms)}."
             )
         return record

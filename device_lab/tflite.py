@@ -49,9 +49,7 @@ def export_tflite(
     if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
         raise ExportError(f"`input_shape` must be (1, C, H, W) with positive sizes, but got {shape}.")
     if any(child.training for child in module.modules()):
-        raise ExportError(
-            "The module must be in eval mode (call `module.eval()`), but a part of it is training."
-        )
+        raise ExportError("The module must be in eval mode (call `module.eval()`), but a part of it is training.")
     try:
         graph = fx.Tracer().trace(module)
     except Exception as error:  # tracing runs the module's own forward: anything can come out of it
@@ -108,15 +106,11 @@ class _Lowering:
                 if inputs:
                     raise ExportError(f"The module must take one tensor, but it also takes `{node.name}`.")
                 _, channels, height, width = input_shape
-                inputs["input"] = self.tensors[node] = self.writer.tensor(
-                    "input", (1, height, width, channels)
-                )
+                inputs["input"] = self.tensors[node] = self.writer.tensor("input", (1, height, width, channels))
             elif node.op == "output":
                 (result,) = node.args
                 if not isinstance(result, fx.Node):
-                    raise ExportError(
-                        f"The module must return one tensor, but it returns {type(result).__name__}."
-                    )
+                    raise ExportError(f"The module must return one tensor, but it returns {type(result).__name__}.")
                 return self.writer.finish(inputs, {"output": self._of(result)}, description=description)
             elif node.op == "call_module":
                 self._call_module(node)
@@ -160,16 +154,12 @@ class _Lowering:
         x = self._image(node)
         _, height, width, channels = self.writer.shape(x)
         if conv.padding_mode != "zeros" or not isinstance(conv.padding, tuple):
-            self._refuse(
-                node, f"padding {conv.padding!r} of mode {conv.padding_mode!r}; only zero padding in numbers"
-            )
+            self._refuse(node, f"padding {conv.padding!r} of mode {conv.padding_mode!r}; only zero padding in numbers")
         if conv.in_channels != channels:
             self._refuse(node, f"it takes {conv.in_channels} channels and gets {channels}")
         depthwise = conv.groups == conv.in_channels and conv.groups > 1
         if conv.groups != 1 and not depthwise:
-            self._refuse(
-                node, f"{conv.groups} groups over {conv.in_channels} channels; only dense and depthwise"
-            )
+            self._refuse(node, f"{conv.groups} groups over {conv.in_channels} channels; only dense and depthwise")
 
         last, norm = self._next(node, nn.BatchNorm2d)
         last, activation = self._activation(last)
@@ -209,9 +199,7 @@ class _Lowering:
         """A batch norm that no convolution could take in: a product and a sum."""
         scale, shift = _scale_shift(self.modules[str(node.target)])
         x = self._image(node)
-        scaled = self._binary_operator(
-            "MUL", x, self.writer.constant(f"{node.name}.scale", scale), f"{node.name}.mul"
-        )
+        scaled = self._binary_operator("MUL", x, self.writer.constant(f"{node.name}.scale", scale), f"{node.name}.mul")
         last, activation = self._activation(node)
         shift_tensor = self.writer.constant(f"{node.name}.shift", shift)
         return last, self._binary_operator("ADD", scaled, shift_tensor, last.name, activation)
@@ -251,8 +239,7 @@ class _Lowering:
         kernels, pads = _pair(kernel_size), _pair(padding)
         strides = _pair(stride or kernel_size)
         windows = tuple(
-            _Window(*sizes, ceil=ceil_mode)
-            for sizes in zip((height, width), kernels, strides, pads, strict=True)
+            _Window(*sizes, ceil=ceil_mode) for sizes in zip((height, width), kernels, strides, pads, strict=True)
         )
         if divisor_override is not None:
             self._refuse(node, "with `divisor_override`")
@@ -264,9 +251,7 @@ class _Lowering:
         elif count_include_pad and not ceil_mode:
             x, mode = self._padded(node, x, windows, same=False)
         else:
-            self._refuse(
-                node, f"of kernel {kernels}, stride {strides}, padding {pads} over {height}x{width} pixels"
-            )
+            self._refuse(node, f"of kernel {kernels}, stride {strides}, padding {pads} over {height}x{width} pixels")
         return last, self.writer.operator(
             "AVERAGE_POOL_2D",
             [x],
@@ -286,9 +271,7 @@ class _Lowering:
             self._refuse(node, f"to {output_size}; only to 1")
         return self._mean(node, (2, 3), keepdim=True)
 
-    def _mean(
-        self, node: fx.Node, dim: Any = None, keepdim: bool = False, dtype: Any = None
-    ) -> tuple[fx.Node, int]:
+    def _mean(self, node: fx.Node, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> tuple[fx.Node, int]:
         x = self._image(node)
         if dim is None or sorted(d % 4 for d in dim) != [2, 3] or dtype is not None:
             self._refuse(node, f"over {dim}; only over height and width")
@@ -298,28 +281,18 @@ class _Lowering:
             last, keepdim = flat[0], False
         shape = (1, 1, 1, channels) if keepdim else (1, channels)
         axes = self.writer.constant("axes", np.array([1, 2], np.int32))
-        return last, self.writer.operator(
-            "MEAN", [x, axes], last.name, shape, "ReducerOptions", keepDims=keepdim
-        )
+        return last, self.writer.operator("MEAN", [x, axes], last.name, shape, "ReducerOptions", keepDims=keepdim)
 
     def _flatten(self, node: fx.Node, start_dim: int = 0, end_dim: int = -1) -> tuple[fx.Node, int]:
         x = self._of(node.all_input_nodes[0])
         shape = self.writer.shape(x)
-        if (
-            start_dim != 1
-            or end_dim not in (-1, len(shape) - 1)
-            or (len(shape) == 4 and shape[1:3] != (1, 1))
-        ):
-            self._refuse(
-                node, f"of {shape} (NHWC) from dimension {start_dim}; only of one pixel, from dimension 1"
-            )
+        if start_dim != 1 or end_dim not in (-1, len(shape) - 1) or (len(shape) == 4 and shape[1:3] != (1, 1)):
+            self._refuse(node, f"of {shape} (NHWC) from dimension {start_dim}; only of one pixel, from dimension 1")
         if len(shape) == 2:
             return node, x
         target = (1, shape[3])
         size = self.writer.constant("shape", np.array(target, np.int32))
-        return node, self.writer.operator(
-            "RESHAPE", [x, size], node.name, target, "ReshapeOptions", newShape=target
-        )
+        return node, self.writer.operator("RESHAPE", [x, size], node.name, target, "ReshapeOptions", newShape=target)
 
     def _relu(self, node: fx.Node) -> tuple[fx.Node, int]:
         return self._unary(node, "RELU")
@@ -356,15 +329,11 @@ class _Lowering:
         inputs = [x, self.writer.constant("begin", begin), self.writer.constant("size", size)]
         return node, self.writer.operator("SLICE", inputs, node.name, [int(n) for n in size], "SliceOptions")
 
-    def _pad(
-        self, node: fx.Node, pad: Any, mode: str = "constant", value: float | None = None
-    ) -> tuple[fx.Node, int]:
+    def _pad(self, node: fx.Node, pad: Any, mode: str = "constant", value: float | None = None) -> tuple[fx.Node, int]:
         x = self._image(node)
         numbers = [*pad, *[0] * (8 - len(pad))]
         if mode != "constant" or value or len(numbers) != 8 or min(numbers) < 0 or any(numbers[6:]):
-            self._refuse(
-                node, f"{pad} of mode {mode!r} and value {value}; only added zeros, and none to the batch"
-            )
+            self._refuse(node, f"{pad} of mode {mode!r} and value {value}; only added zeros, and none to the batch")
         w, h, c = (tuple(numbers[i : i + 2]) for i in (0, 2, 4))
         return node, self._pad_operator(x, (h, w, c), node.name)
 
@@ -393,21 +362,15 @@ class _Lowering:
         last, activation = self._activation(node)
         return last, self._binary_operator(code, a, b, last.name, activation)
 
-    def _binary_operator(
-        self, code: str, a: int, b: int, name: str, activation: int = ACTIVATIONS[None]
-    ) -> int:
+    def _binary_operator(self, code: str, a: int, b: int, name: str, activation: int = ACTIVATIONS[None]) -> int:
         shape = np.broadcast_shapes(self.writer.shape(a), self.writer.shape(b))
         options = {"ADD": "AddOptions", "MUL": "MulOptions"}[code]
         return self.writer.operator(code, [a, b], name, shape, options, fusedActivationFunction=activation)
 
-    def _padded(
-        self, node: fx.Node, x: int, windows: Sequence[_Window], *, same: bool = True
-    ) -> tuple[int, int]:
+    def _padded(self, node: fx.Node, x: int, windows: Sequence[_Window], *, same: bool = True) -> tuple[int, int]:
         """The tensor to put a kernel on, and the padding mode that gives PyTorch's windows."""
         if min(window.out for window in windows) < 1:
-            self._refuse(
-                node, f"whose kernel is larger than its padded input of {self.writer.shape(x)} (NHWC)"
-            )
+            self._refuse(node, f"whose kernel is larger than its padded input of {self.writer.shape(x)} (NHWC)")
         if all(window.is_valid for window in windows):
             return x, _VALID
         if same and all(window.is_same for window in windows):
@@ -418,9 +381,7 @@ class _Lowering:
     def _pad_operator(self, x: int, hwc: Sequence[tuple[int, ...]], name: str) -> int:
         amounts = np.array([(0, 0), *hwc], np.int32)
         shape = [size + int(extra) for size, extra in zip(self.writer.shape(x), amounts.sum(1), strict=True)]
-        return self.writer.operator(
-            "PAD", [x, self.writer.constant("pad", amounts)], name, shape, "PadOptions"
-        )
+        return self.writer.operator("PAD", [x, self.writer.constant("pad", amounts)], name, shape, "PadOptions")
 
     def _next(self, node: fx.Node, kind: type[nn.Module] | str) -> tuple[fx.Node, Any]:
         """The only user of `node`, if it is a module of type `kind` or a flatten; else `node` itself and None."""
@@ -447,19 +408,11 @@ class _Lowering:
 
     def _refuse(self, node: fx.Node, what: str = "") -> NoReturn:
         stack = node.meta.get("nn_module_stack") or {}
-        place = (
-            str(node.target)
-            if node.op == "call_module"
-            else next(reversed(list(stack)), "") or "the top module"
-        )
+        place = str(node.target) if node.op == "call_module" else next(reversed(list(stack)), "") or "the top module"
         if node.op == "call_module":
             name = type(self.modules[place]).__name__
         else:
-            name = (
-                node.target
-                if isinstance(node.target, str)
-                else getattr(node.target, "__name__", str(node.target))
-            )
+            name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
         raise ExportError(
             f"The TFLite writer cannot express `{name}` at `{place}`{f' ({what})' if what else ''}. "
             "Known: the operators in the docstring of `export_tflite`; for others use a general converter (litert-torch)."

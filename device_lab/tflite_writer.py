@@ -56,9 +56,7 @@ class TFLiteWriter:
     """
 
     def __init__(self) -> None:
-        self._buffers: list[_Buffer] = [
-            _Buffer()
-        ]  # buffer 0 is empty by convention: every activation uses it
+        self._buffers: list[_Buffer] = [_Buffer()]  # buffer 0 is empty by convention: every activation uses it
         self._tensors: list[schema.TensorT] = []
         self._codes: dict[int, int] = {}
         self._operators: list[schema.OperatorT] = []
@@ -138,8 +136,7 @@ class TFLiteWriter:
         model = schema.ModelT(
             version=_SCHEMA_VERSION,
             operatorCodes=[
-                schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=code, version=1)
-                for code in self._codes
+                schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=code, version=1) for code in self._codes
             ],
             subgraphs=[subgraph],
             description=description,
