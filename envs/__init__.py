@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from akd_gym.envs.episodes import EpisodeLayout, EpisodeOverError, InvalidActionError
 from akd_gym.envs.search import AKDSearchEnv
+from akd_gym.envs.synthetic import SyntheticEvaluator
 from akd_gym.envs.vector import AKDSearchVectorEnv
 
 if TYPE_CHECKING:
     from akd_gym.envs.sb3 import AKDSB3VecEnv, make_sb3_vec_env
-    from akd_gym.envs.synthetic import SyntheticEvaluator
 
 __all__ = [  # noqa: RUF022 - grouped
     # Gymnasium
@@ -26,17 +27,15 @@ __all__ = [  # noqa: RUF022 - grouped
     "SyntheticEvaluator",
 ]
 
-_LATER = {
-    "AKDSB3VecEnv": "akd_gym.envs.sb3",
-    "make_sb3_vec_env": "akd_gym.envs.sb3",
-    "SyntheticEvaluator": "akd_gym.envs.synthetic",
-}
-"""What imports torch, and so is imported when it is first asked for."""
+_LATER = ("AKDSB3VecEnv", "make_sb3_vec_env")
+"""What Stable-Baselines3, and so torch, is imported for: when it is first asked for."""
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_LATER[name]), name)
+    return getattr(importlib.import_module("akd_gym.envs.sb3"), name)

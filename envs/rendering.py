@@ -54,9 +54,7 @@ def render_text(scene: Scene) -> str:
     space, taken = scene.space, len(scene.choices)
     total = len(space.decisions)
     due = f"decision {taken + 1} of {total}: {space.decisions[taken].name}" if taken < total else "complete"
-    lines = [
-        f"{space.name} on {space.skeleton.name}, target {format_cost(scene.target, scene.cost_unit)}, {due}"
-    ]
+    lines = [f"{space.name} on {space.skeleton.name}, target {format_cost(scene.target, scene.cost_unit)}, {due}"]
     skeleton = space.skeleton
     lines.append(f"    stem  k{skeleton.stem_kernel} s{skeleton.stem_stride} c{skeleton.stem_channels}")
     built = space.decided_blocks(scene.choices)

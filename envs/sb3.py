@@ -37,9 +37,7 @@ class AKDSB3VecEnv(VecEnv):
         options: dict[str, Any] = {key: None for given in self._options for key in given}
         if name in options:
             current = self.envs.targets.tolist()
-            options[name] = [
-                given.get(name, target) for given, target in zip(self._options, current, strict=True)
-            ]
+            options[name] = [given.get(name, target) for given, target in zip(self._options, current, strict=True)]
         observations, _ = self.envs.reset(seed=self._seeds, options=options)
         self.reset_infos = [{} for _ in range(self.num_envs)]
         self._reset_seeds()
@@ -96,9 +94,7 @@ class AKDSB3VecEnv(VecEnv):
             )
         setattr(self.envs, attr_name, value)
 
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
-    ) -> list[Any]:
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
         """Call `action_masks` or `render`; one result an index.
 
         Raises:
@@ -106,8 +102,7 @@ class AKDSB3VecEnv(VecEnv):
         """
         if method_name not in ("action_masks", "render"):
             raise AttributeError(
-                f"`env_method` must name a method of one episode, 'action_masks' or 'render', but got "
-                f"{method_name!r}."
+                f"`env_method` must name a method of one episode, 'action_masks' or 'render', but got {method_name!r}."
             )
         results = getattr(self.envs, method_name)(*method_args, **method_kwargs)
         return [None if results is None else results[index] for index in self._get_indices(indices)]

@@ -17,6 +17,8 @@ from akd_gym.reward import Reward
 
 if TYPE_CHECKING:
     from akd_gym.evaluation import Evaluator
+    from akd_gym.ledger import Ledger
+    from akd_gym.recipes import Recipe
     from akd_gym.space import SearchSpace
 
 
@@ -108,7 +110,7 @@ class AKDSearchEnv(gym.Env[NDArray[np.float32], np.int64]):
     | `recipe` | None | the proxy training; None is the data set's own |
     | `evaluator` | None | what evaluates candidates; takes the place of everything above that says how |
     | `seed` | None | of the candidates' trainings; None is the recipe's own |
-    | `ledger` | None | file that evaluations are kept in and looked up from; None keeps them in memory |
+    | `ledger` | None | file that evaluations are kept in and looked up from; None for a temporary one |
     | `render_mode` | None | `"ansi"` (text) or `"rgb_array"` (a picture of the network so far) |
 
     `reset(options={"target_ms": ...})`, or `{"target": ...}` where `cost="madds"`, changes the target from
@@ -137,10 +139,10 @@ class AKDSearchEnv(gym.Env[NDArray[np.float32], np.int64]):
         target: float | None = None,
         reward: str | Reward = "absolute",
         reward_weight: float | None = None,
-        recipe: Any = None,
+        recipe: Recipe | None = None,
         evaluator: Evaluator | None = None,
         seed: int | None = None,
-        ledger: str | Path | None = None,
+        ledger: str | Path | Ledger | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.render_mode = check_render_mode(render_mode)
@@ -215,14 +217,10 @@ class AKDSearchEnv(gym.Env[NDArray[np.float32], np.int64]):
     def render(self) -> str | NDArray[np.uint8] | None:
         """The network chosen so far: text, or a picture of shape (H, W, 3)."""
         if self.render_mode is None:
-            gym.logger.warn(
-                'Give `render_mode="ansi"` or `"rgb_array"` to `gymnasium.make` for `render()` to show it.'
-            )
+            gym.logger.warn('Give `render_mode="ansi"` or `"rgb_array"` to `gymnasium.make` for `render()` to show it.')
             return None
         choices = self._episode.choices[: self._episode.due] if self._episode.begun else ()
-        scene = Scene(
-            self.space, tuple(int(c) for c in choices), self.task.target, self.task.cost_unit, self._outcome
-        )
+        scene = Scene(self.space, tuple(int(c) for c in choices), self.task.target, self.task.cost_unit, self._outcome)
         return render(scene, self.render_mode)
 
     def close(self) -> None:

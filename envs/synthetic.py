@@ -47,10 +47,8 @@ class SyntheticEvaluator:
         counts = self.space.option_counts
         self._effects = [rng.normal(size=count) for count in counts.tolist()]
         self._pairs = rng.integers(len(counts), size=(len(counts) // 3, 2))
-        self._pair_effects = rng.normal(
-            size=(len(self._pairs), self.space.num_actions, self.space.num_actions)
-        )
-        sample = [self.space.sample(rng) for _ in range(300)]
+        self._pair_effects = rng.normal(size=(len(self._pairs), self.space.num_actions, self.space.num_actions))
+        sample = [self.space.sample(rng) for _ in range(100)]
         own, cost = np.array([self._own(c) for c in sample]), np.log([self._madds(c) for c in sample])
         own_scale = spread * math.sqrt(1 - cost_share**2) / own.std()
         cost_scale = spread * cost_share / cost.std()

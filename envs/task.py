@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from akd_gym.errors import InvalidSettingError, UnknownNameError
+from akd_gym.evaluation import Evaluation, Evaluator, make_evaluator
 from akd_gym.reward import Reward, check_target
 
 if TYPE_CHECKING:
-    from akd_gym.evaluation import Evaluation, Evaluator
+    from akd_gym.ledger import Ledger
+    from akd_gym.recipes import Recipe
     from akd_gym.space import SearchSpace
 
 COST_UNITS = {"latency": "ms", "madds": "madds"}
@@ -53,27 +55,28 @@ class SearchTask:
         target: float | None = None,
         reward: str | Reward = "absolute",
         reward_weight: float | None = None,
-        recipe: Any = None,
+        recipe: Recipe | None = None,
         evaluator: Evaluator | None = None,
         seed: int | None = None,
-        ledger: str | Path | None = None,
+        ledger: str | Path | Ledger | None = None,
+        workers: int | None = 1,
     ) -> None:
         if cost not in COST_UNITS:
             raise UnknownNameError("cost", str(cost), COST_UNITS)
         if isinstance(reward, Reward) and reward_weight is not None:
-            raise InvalidSettingError(
-                "`reward_weight` must be left out where `reward` is a `Reward` with its own."
-            )
+            raise InvalidSettingError("`reward_weight` must be left out where `reward` is a `Reward` with its own.")
         self.reward = reward if isinstance(reward, Reward) else Reward(reward, reward_weight)
-        settings = dict(
+        settings: dict[str, Any] = dict(
             zip(_DEFAULTS, (space, teacher, data, cost, latency, recipe, seed, ledger), strict=True)
         )
         unit = COST_UNITS[cost] if evaluator is None else evaluator.cost_unit
         given = pick_target({"target_ms": target_ms, "target": target}, unit)
         self._owns_evaluator = evaluator is None
-        self.evaluator: Evaluator = _make_evaluator(settings) if evaluator is None else evaluator
-        if evaluator is not None:
+        if evaluator is None:
+            evaluator = make_evaluator(**settings, workers=workers)
+        else:
             _check_beside(evaluator, settings)
+        self.evaluator: Evaluator = evaluator
         self.space: SearchSpace = self.evaluator.space
         self.cost_unit = unit
         self._target = given
@@ -180,12 +183,6 @@ def pick_target(given: Mapping[str, Any], unit: str) -> float | None:
         raise InvalidSettingError(f"`{name}` must be a positive number, but got {value!r}.") from None
     check_target(value)
     return value
-
-
-def _make_evaluator(settings: dict[str, Any]) -> Evaluator:
-    from akd_gym.evaluation import make_evaluator  # here: it imports torch, and environments need not
-
-    return make_evaluator(**settings, workers=1)
 
 
 def _check_beside(evaluator: Evaluator, settings: dict[str, Any]) -> None:

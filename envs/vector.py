@@ -32,6 +32,7 @@ class AKDSearchVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArr
 
     Args:
         num_envs: N, at least 1.
+        workers: Candidates trained at once; None for one a core.
         render_mode: See `AKDSearchEnv`; `render()` returns N texts or pictures.
         **settings: The other arguments of `AKDSearchEnv`.
 
@@ -46,13 +47,20 @@ class AKDSearchVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArr
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
-    def __init__(self, num_envs: int = 8, *, render_mode: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        num_envs: int = 8,
+        *,
+        workers: int | None = None,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__()
         if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
             raise InvalidSettingError(f"`num_envs` must be an integer of at least 1, but got {num_envs!r}.")
         self.num_envs = int(num_envs)
         self.render_mode = check_render_mode(render_mode)
-        self.task = SearchTask(**settings)
+        self.task = SearchTask(**settings, workers=workers)
         self.space = self.task.space
         self.layout = EpisodeLayout(self.space.option_counts)
         self.single_observation_space = self.layout.observation_space()
@@ -90,9 +98,7 @@ class AKDSearchVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArr
             self._np_random, self._np_random_seed = seeding.np_random(int(seed))
         elif seed is not None:
             if len(seed) != self.num_envs:
-                raise InvalidSettingError(
-                    f"`seed` must be one or {self.num_envs}, but got {len(seed)} seeds."
-                )
+                raise InvalidSettingError(f"`seed` must be one or {self.num_envs}, but got {len(seed)} seeds.")
             if seed[0] is not None:
                 self._np_random, self._np_random_seed = seeding.np_random(seed[0])
         if options:
@@ -164,13 +170,9 @@ class AKDSearchVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArr
     def _pick_targets(self, options: dict[str, Any]) -> NDArray[np.float64]:
         name = TARGET_ARGUMENTS[self.task.cost_unit]
         given = options.get(name)
-        each = (
-            np.ravel(given).tolist() if isinstance(given, (Sequence, np.ndarray)) else [given] * self.num_envs
-        )
+        each = np.ravel(given).tolist() if isinstance(given, (Sequence, np.ndarray)) else [given] * self.num_envs
         if len(each) != self.num_envs:
-            raise InvalidSettingError(
-                f"`{name}` must be one or {self.num_envs}, but got {len(each)} targets."
-            )
+            raise InvalidSettingError(f"`{name}` must be one or {self.num_envs}, but got {len(each)} targets.")
         current = self.targets.tolist()
         picked = [self.task.target_option(options | {name: target}) for target in each]
         return np.array([old if new is None else new for old, new in zip(current, picked, strict=True)])
