@@ -82,7 +82,8 @@ def render_picture(scene: Scene) -> NDArray[np.uint8]:
     """The network as drawn by `akd_gym.analysis.drawing`, uint8, shape (H, W, 3)."""
     from akd_gym.analysis.drawing import draw_search  # here: matplotlib takes its time
 
-    return draw_search(scene.space, scene.choices)
+    caption = None if scene.outcome is None else describe_outcome(scene.outcome)
+    return draw_search(scene.space, scene.choices, caption=caption)
 
 
 def describe_outcome(outcome: dict[str, Any]) -> str:

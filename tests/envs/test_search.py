@@ -235,7 +235,6 @@ def test_text_marks_the_due_decision_and_ends_with_the_reward(evaluator: Synthet
 
 
 def test_picture_shows_the_network_so_far(evaluator: SyntheticEvaluator) -> None:
-    pytest.importorskip("akd_gym.analysis.drawing")
     env = AKDSearchEnv(evaluator=evaluator, render_mode="rgb_array")
     env.reset()
     empty = env.render()
@@ -245,6 +244,8 @@ def test_picture_shows_the_network_so_far(evaluator: SyntheticEvaluator) -> None
     assert empty.shape == block.shape
     assert empty.dtype == np.uint8
     assert (empty != block).any()
+    play(env, [0] * 35)
+    assert (env.render() != block).any()
 
 
 def test_an_evaluator_of_ones_own_is_left_open(evaluator: SyntheticEvaluator) -> None:
