@@ -4,7 +4,7 @@ from akd_gym.device_lab.host import HostLatency, HostProtocol
 from akd_gym.device_lab.meter import LATENCY_NAMES, LatencyMeter, make_latency_meter
 from akd_gym.device_lab.records import LatencyRecord
 
-__all__ = [
+__all__ = [  # noqa: RUF022  (grouped)
     # where latencies come from
     "LATENCY_NAMES",
     "LatencyMeter",

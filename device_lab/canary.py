@@ -16,19 +16,21 @@ from akd_gym.device_lab.tflite_writer import ACTIVATIONS, TFLiteWriter, schema
 
 CANARY_VERSION = "1"  # part of the protocol: a changed canary makes other numbers
 
-CALIBRATION_S = 3.0  # how long the first measurement on a machine looks for the machine's best speed
+CALIBRATION_S = 5.0  # how long the first measurement on a machine looks for the machine's best speed
 
 
 class CanaryReference:
     """What the canary takes on this machine at its best: the speed that latencies are stated for.
 
-    Taken once a machine and user, and kept in the user's cache folder, so that the numbers of all sessions agree.
+    Taken once a machine and user, and kept in the cache folder (`$AKD_GYM_CACHE`, else the user's), so that the
+    numbers of all sessions agree.
     Delete the file to take it anew. Use this under the machine lock.
     """
 
     def __init__(self) -> None:
         runtime = importlib.metadata.version("ai-edge-litert")
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "akd_gym")
+        chosen = os.environ.get("AKD_GYM_CACHE")
+        cache = Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "akd_gym"))
         self.path = cache / f"canary{CANARY_VERSION}-litert{runtime}-{machine_id()}.json"
         self._value_ms: float | None = None
 

@@ -29,7 +29,7 @@ from akd_gym.device_lab.tflite_writer import EXPORTER, EXPORTER_VERSION, exporte
 from akd_gym.errors import DeviceError, DeviceTimeoutError, InvalidSettingError, StorageError
 
 RUNTIME = "litert-xnnpack"
-SPREAD_WARNING = 0.10
+SPREAD_WARNING = 0.10  # of the visits behind one number
 _STRIKES = 2  # how often a model may end the measuring process before it is given up
 
 
@@ -44,8 +44,9 @@ class HostProtocol:
         warmups: Untimed inferences at the start of a visit.
         probe_runs: Inferences of the canary between two visits; the fastest of them tells the machine's state.
         steady_tolerance: How far (a fraction) the canary may change around a steady visit.
+        spread_tolerance: How far apart (a fraction) the middle half of the visits may lie for them to agree.
         round_s: Least seconds of a round, so that also a single model's visits spread over time.
-        patience_s: Seconds, times the models of the round, after which unsteady visits are no longer repeated.
+        patience_s: Seconds, times the models of the round, after which no more visits are added.
         threads: Inference threads; the pinned core runs them all.
         samples_kept: Most raw samples that a record keeps (see `LatencyRecord.samples_ms`).
 
@@ -59,17 +60,18 @@ class HostProtocol:
     warmups: int = 2
     probe_runs: int = 5
     steady_tolerance: float = 0.03
+    spread_tolerance: float = 0.05
     round_s: float = 0.8
     patience_s: float = 0.5
     threads: int = 1
     samples_kept: int = 200
 
     def __post_init__(self) -> None:
-        least = {"passes": 1, "min_runs": 1, "warmups": 0, "probe_runs": 1, "threads": 1, "samples_kept": 2}
+        least = {"passes": 2, "min_runs": 1, "warmups": 0, "probe_runs": 1, "threads": 1, "samples_kept": 2}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise InvalidSettingError(f"`{name}` must be at least {bound}, but got {getattr(self, name)}.")
-        for name in ("pass_ms", "steady_tolerance", "patience_s"):
+        for name in ("pass_ms", "steady_tolerance", "spread_tolerance", "patience_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InvalidSettingError(f"`{name}` must be positive, but got {getattr(self, name)}.")
         if not 0 <= self.round_s < float("inf"):

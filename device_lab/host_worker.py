@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 import os
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -98,7 +99,7 @@ class _Pass(NamedTuple):
 
 
 def _time_all(interpreters: dict[int, Any], request: dict[str, Any], tell: Any) -> tuple[dict[int, list[_Pass]], int]:
-    """Visits all models in turn until each has its steady passes, or patience ends.
+    """Visits all models in turn until each has its steady passes and they agree, or patience ends.
 
     A pass is steady if the canary ran alike before and after it. Returns the passes, and the canary's best in this
     process: its third fastest probe, so that no single odd reading becomes the standard.
@@ -114,12 +115,16 @@ def _time_all(interpreters: dict[int, Any], request: dict[str, Any], tell: Any) 
         probes.append(min(_run(canary, protocol["probe_runs"], 0)))
         return probes[-1]
 
-    def lacking(done: list[_Pass]) -> int:
-        most = 1 + protocol["steady_tolerance"]
-        steady = sum(
-            max(one.canary_before, one.canary_after) <= min(one.canary_before, one.canary_after) * most for one in done
-        )
-        return int(protocol["passes"]) - steady
+    def wants_more(done: list[_Pass]) -> bool:
+        ratios = [
+            2 * min(one.times) / (one.canary_before + one.canary_after)
+            for one in done
+            if abs(one.canary_after / one.canary_before - 1) <= protocol["steady_tolerance"]
+        ]
+        if len(ratios) < protocol["passes"]:
+            return True
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        return high - low > protocol["spread_tolerance"] * middle
 
     start = clock()
     while clock() < start + request["calibration_s"] * 1e9:
@@ -133,7 +138,7 @@ def _time_all(interpreters: dict[int, Any], request: dict[str, Any], tell: Any) 
         wanting = [
             index
             for index, done in passes.items()
-            if early or len(done) < protocol["passes"] or (not late and lacking(done) > 0)
+            if early or len(done) < protocol["passes"] or (not late and wants_more(done))
         ]
         if not wanting:
             return passes, sorted(probes)[:3][-1]

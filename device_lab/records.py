@@ -136,7 +136,7 @@ class LatencyRecord:
         """Each steady pass at the reference speed (each pass, if none was steady), and how many were steady."""
         reference, tolerance = self.canary_reference_ms or 1.0, self.steady_tolerance or 0.0
         passes = list(zip(self.pass_min_ms, self.pass_canary_before_ms, self.pass_canary_after_ms, strict=True))
-        steady = [one for one in passes if max(one[1:]) <= min(one[1:]) * (1 + tolerance)]
+        steady = [one for one in passes if abs(one[2] / one[1] - 1) <= tolerance]
         return [fastest * reference * 2 / (b + a) for fastest, b, a in steady or passes], len(steady)
 
     def to_dict(self) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class _Buffer(schema.BufferT):
     The generated `BufferT` aligns to one byte and copies twice.
     """
 
-    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802, D102  (the generated code's name)
+    def Pack(self, builder: flatbuffers.Builder) -> int:
+        """Writes the table and returns its offset; called by `ModelT.Pack`."""
         data = None
         if self.data is not None:
             raw = memoryview(self.data).cast("B")
@@ -82,7 +83,7 @@ class TFLiteWriter:
 
     def shape(self, index: int) -> tuple[int, ...]:
         """The shape of tensor `index`."""
-        return self._tensors[index].shape  # type: ignore[no-any-return]
+        return self._tensors[index].shape
 
     def operator(
         self,
