@@ -115,12 +115,23 @@ RECIPES: dict[str, Recipe] = {
 }
 """Proxy recipes: `fashion` for the embedded data, `paper` for ImageNet (section 3.2 of the paper)."""
 
+FULL_RECIPES: dict[str, Recipe] = {
+    "fashion": replace(RECIPES["fashion"], epochs=60, warmup_epochs=3.0, train_size=None, views=10),
+    "paper": replace(RECIPES["paper"], epochs=400, warmup_epochs=5.0, views=50),
+}
+"""For the full training of what was found; the paper trains 400 epochs."""
+
 
 def default_recipe(data: str) -> Recipe:
     """The proxy recipe of a data set: its own if it has one, else the paper's shape at the data's size."""
     if data in RECIPES:
         return RECIPES[data]
     return RECIPES["paper"] if data.startswith("imagenet") else Recipe()
+
+
+def full_recipe(data: str) -> Recipe:
+    """The recipe that students of a data set are fully trained with."""
+    return FULL_RECIPES["paper" if data.startswith("imagenet") else "fashion"]
 
 
 def with_overrides(recipe: Recipe, overrides: dict[str, Any]) -> Recipe:
