@@ -292,9 +292,8 @@ def _slab_height(scale: float) -> float:
 
 
 def _shape(channels: int, scale: float, resolution: int | None) -> str:
+    stride = round(1 / scale)
     if resolution is None:
-        return f"{channels} ch, 1/{round(1 / scale)}"
-    side = resolution
-    for _ in range(round(np.log2(1 / scale))):
-        side = -(-side // 2)
+        return f"{channels} ch, 1/{stride}"
+    side = -(-resolution // stride)
     return f"{channels} × {side} × {side}"
