@@ -121,9 +121,7 @@ class Ledger:
 
     # Trainings
 
-    def add_training(
-        self, context: str, architecture: str, seed: int, record: TrainingRecord
-    ) -> TrainingRecord:
+    def add_training(self, context: str, architecture: str, seed: int, record: TrainingRecord) -> TrainingRecord:
         """Stores a training unless there is one already.
 
         Returns:
@@ -255,10 +253,15 @@ class Ledger:
         self._execute(table.insert_sql, table.row(*values))
 
     def _find(self, table: Table, *key: Any) -> tuple[Any, ...] | None:
-        return next(self._select(table, "WHERE key = ?", (table.digest(*key),)), None)
+        """The whole row of a key, the checksum last."""
+        try:
+            row = self._connection.execute(table.find_sql, (table.digest(*key),)).fetchone()
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        return None if row is None else self._whole(table, row)
 
     def _select(self, table: Table, clause: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
-        """Yields whole rows, the checksum last; raises at the first one that is damaged."""
+        """Yields whole rows, the checksum last."""
         rows = self._execute(f"{table.select_sql} {clause}", values)
         while True:
             try:
@@ -267,9 +270,12 @@ class Ledger:
                 raise translated(error, self.path) from error
             if row is None:
                 return
-            if not table.is_whole(row):
-                raise damaged(self.path, f"a row of {table.name} does not fit its checksum")
-            yield row
+            yield self._whole(table, row)
+
+    def _whole(self, table: Table, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not table.is_whole(row):
+            raise damaged(self.path, f"a row of {table.name} does not fit its checksum")
+        return row
 
     def _present(self, found: _T | None) -> _T:
         if found is None:

@@ -20,6 +20,8 @@ CHECKED_BYTES = 16 * 2**20
 """Files up to this size are checked whole when opened (0.3 s at most). Of larger ones only the header and the
 length are checked, then each row when it is read; `akd repair` checks everything."""
 
+_CACHE_KIB = 16 * 2**10  # enough for the upper levels of every index at a million rows
+
 _ADVICE = {
     "is full": "Free some space and go on; what was stored before is whole.",
     "readonly": "Make the file and its directory writable, or open it with `read_only=True`.",
@@ -91,6 +93,7 @@ def _opened(path: Path, read_only: bool, busy_timeout_s: float) -> sqlite3.Conne
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, read_only: bool, busy_timeout_s: float) -> None:
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     version = _pragma(connection, "user_version")
     ours = _pragma(connection, "application_id") == APPLICATION_ID
     if not ours and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():

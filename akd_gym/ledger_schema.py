@@ -11,11 +11,11 @@ cut out of a damaged file is known to be whole and to belong to its table.
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -63,6 +63,11 @@ class Table:
         """The statement that reads rows, to be followed by a condition."""
         return f"SELECT {', '.join((*self.column_names, 'checksum'))} FROM {self.name}"
 
+    @cached_property
+    def find_sql(self) -> str:
+        """The statement that reads the row of a digest."""
+        return f"{self.select_sql} WHERE key = ?"
+
     def row(self, *values: Any) -> tuple[Value | bytes, ...]:
         """The values as SQLite stores them (Python numbers, valid UTF-8), then the checksum and the key."""
         plain = tuple([cast(value) for value, cast in zip(values, self._casts, strict=True)])
@@ -86,7 +91,7 @@ class Table:
 
     def checksum(self, values: Sequence[Value]) -> int:
         """The CRC-32 of a row's values."""
-        return zlib.crc32(json.dumps([self.name, *values]).encode())
+        return zlib.crc32(_json((self.name, *values)))
 
     def is_whole(self, row: Sequence[Value]) -> bool:
         """Whether the values of a row, as selected, fit the checksum that ends it."""
@@ -148,5 +153,14 @@ CANDIDATES = Table(
 TABLES = (CONTEXTS, TRAININGS, LATENCIES, CANDIDATES)
 
 
-def _digest(key: list[Value]) -> bytes:
-    return hashlib.blake2b(json.dumps(key).encode(), digest_size=16).digest()
+def _digest(key: Sequence[Value]) -> bytes:
+    return hashlib.blake2b(_json(key), digest_size=16).digest()
+
+
+def _json(values: Sequence[Value]) -> bytes:
+    """What `json.dumps` makes of a list of finite values, in a fifth of the time: a look-up needs it twice."""
+    texts = [
+        encode_basestring_ascii(value) if isinstance(value, str) else "null" if value is None else repr(value)
+        for value in values
+    ]
+    return f"[{', '.join(texts)}]".encode()
