@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from akd_gym.errors import DeviceError, DeviceTimeoutError
 
-_WORKER = Path(__file__).with_name("host_worker.py")
+WORKER = Path(__file__).with_name("host_worker.py")
 
 
 @dataclass
@@ -85,7 +85,7 @@ def run_worker(request: dict[str, Any], timeout_s: float) -> WorkerRun:
 
 def _start(errors: IO[bytes]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(_WORKER)],
+        [sys.executable, str(WORKER)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
