@@ -168,8 +168,8 @@ class Ledger:
         Args:
             context: Of the device and protocol.
             architecture: The canonical string.
-            record: A `LatencyRecord` as a dict: plain JSON with a `"verdict"`, `"ok"` or `"failed"`. The
-                latency is its `"min_ms"` on a host, its `"median_ms"` on anything else; a failure has none.
+            record: A `LatencyRecord` as a dict: plain JSON with a `"verdict"`, `"ok"` or `"failed"`, and the number
+                that `latency_ms` finds in it.
 
         Returns:
             What the ledger holds now: the record, or the one that was there first.

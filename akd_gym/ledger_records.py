@@ -36,15 +36,16 @@ def canonical_json(mapping: Mapping[str, Any], name: str) -> str:
 def latency_ms(record: Mapping[str, Any]) -> float | None:
     """The latency that a `LatencyRecord`, as a dict, stands for; None if it is a failure.
 
-    It is the minimum on a host, where everything else is other load, and the median on a phone.
+    It is what the record itself states as `"latency_ms"`. A record that states none stands for its minimum on a
+    host, where everything else is other load, and for its median on a phone.
 
     Raises:
-        InvalidSettingError: Neither a failure nor a positive latency.
+        InvalidSettingError: Neither a failure nor a positive, finite latency.
     """
     if record.get("verdict") == "failed":
         return None
-    value = record.get("min_ms" if record.get("kind") == "host" else "median_ms")
-    if record.get("verdict") != "ok" or not isinstance(value, (int, float)) or not value > 0:
+    value = record.get("latency_ms", record.get("min_ms" if record.get("kind") == "host" else "median_ms"))
+    if record.get("verdict") != "ok" or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise InvalidSettingError(
             "A latency record must have the verdict 'failed', or 'ok' and a positive latency, "
             f"but got {record.get('verdict')!r} and {value}."

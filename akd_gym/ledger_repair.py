@@ -106,9 +106,7 @@ def _salvage(descriptor: int, log: Path, fresh: Path) -> tuple[dict[str, int], d
     Ledger.open(fresh).close()
     connection = sqlite3.connect(fresh, isolation_level=None)
     try:
-        connection.execute(
-            "PRAGMA journal_mode = DELETE"
-        )  # one file when done; the next opening makes it WAL
+        connection.execute("PRAGMA journal_mode = DELETE")  # one file when done; the next opening makes it WAL
         connection.execute("BEGIN")
         for rowid, table, values in _whole_rows(_Pages(descriptor, log)):
             names = "rowid, " + ", ".join((*table.column_names, "checksum", "key"))
@@ -120,9 +118,7 @@ def _salvage(descriptor: int, log: Path, fresh: Path) -> tuple[dict[str, int], d
         connection.execute("COMMIT")
         rows, missing = {}, {}
         for table in TABLES:
-            count, last = connection.execute(
-                f"SELECT count(*), coalesce(max(rowid), 0) FROM {table.name}"
-            ).fetchone()
+            count, last = connection.execute(f"SELECT count(*), coalesce(max(rowid), 0) FROM {table.name}").fetchone()
             rows[table.name], missing[table.name] = count, last - count
         return rows, missing
     except sqlite3.Error as error:

@@ -127,9 +127,7 @@ class Reward:
         rewards = np.array([self(a, c, target) for a, c in zip(accuracies, costs, strict=True)])
         covariance = np.cov(np.asarray(accuracies, dtype=np.float64), rewards)
         if not covariance[1, 1] > 0:
-            raise InvalidSettingError(
-                "The rewards must vary for shares of their variance, but all are equal."
-            )
+            raise InvalidSettingError("The rewards must vary for shares of their variance, but all are equal.")
         return float(covariance[0, 1] / covariance[1, 1])
 
 
@@ -182,9 +180,7 @@ def mnasnet_exponent(costs: Sequence[float], accuracies: Sequence[float]) -> flo
     check_pairs(accuracies, costs)
     cost, accuracy = np.asarray(costs, dtype=np.float64), np.asarray(accuracies, dtype=np.float64)
     if not (np.isfinite(cost) & np.isfinite(accuracy) & (cost > 0) & (accuracy > 0)).all():
-        raise InvalidSettingError(
-            "`costs` and `accuracies` must all be positive and finite to fit an exponent."
-        )
+        raise InvalidSettingError("`costs` and `accuracies` must all be positive and finite to fit an exponent.")
     x = np.log(cost) - np.log(cost).mean()
     if not x.any():
         raise InvalidSettingError("`costs` must differ to fit an exponent, but all are equal.")

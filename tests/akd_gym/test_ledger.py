@@ -85,9 +85,7 @@ class TestConformance:
             OK,
             TrainingRecord("ok", accuracy=0.0),
             TrainingRecord("ok", accuracy=1.0, loss=None, seconds=3, epochs=5),
-            TrainingRecord(
-                "infeasible", "out_of_memory", "wanted 9 GiB – \U0001f4a5 'quoted'\n", seconds=0.1
-            ),
+            TrainingRecord("infeasible", "out_of_memory", "wanted 9 GiB – \U0001f4a5 'quoted'\n", seconds=0.1),
             TrainingRecord("ok", accuracy=np.float32(0.7), loss=np.float64(1.5), epochs=np.int64(5)),
         ],
     )
@@ -203,11 +201,14 @@ class TestConformance:
             ("infeasible", "unmeasurable", None, None, "ms"),
         ]
 
-    def test_a_phone_counts_by_its_median(self, ledger):
-        device = ledger.context(DEVICE)
-        ledger.add_latency(device, ARCHITECTURE, LATENCY | {"kind": "phone"})
+    @pytest.mark.parametrize(
+        ("changes", "expected"), [({}, 0.75), ({"kind": "phone"}, 0.8), ({"latency_ms": 0.7}, 0.7)]
+    )
+    def test_a_record_stands_for_one_latency(self, ledger, changes, expected):
+        ledger.add_latency(ledger.context(DEVICE), ARCHITECTURE, LATENCY | changes)
         ledger.add_candidate(candidate(ledger, 0))
-        assert [e.latency_ms for e in ledger.evaluations()] == [0.8]
+        assert [e.latency_ms for e in ledger.evaluations()] == [expected]
+        assert ledger._execute("SELECT latency_ms FROM latencies").fetchall() == [(expected,)]
 
     def test_a_transaction_that_fails_leaves_nothing(self, ledger):
         context = ledger.context(TASK)
@@ -401,9 +402,7 @@ class TestBadFiles:
         path.write_bytes(data[:where] + b"a8 Stem" + data[where + 7 :])
         with Ledger.open(path) as ledger:  # to SQLite this is a perfect file
             assert ledger.find_training(context, "a6 " + ARCHITECTURE, 0) == OK
-            with pytest.raises(
-                CorruptFileError, match=r"row of trainings does not fit its checksum.*akd repair"
-            ):
+            with pytest.raises(CorruptFileError, match=r"row of trainings does not fit its checksum.*akd repair"):
                 ledger.find_training(context, "a7 " + ARCHITECTURE, 0)
             with pytest.raises(CorruptFileError, match="checksum"):
                 ledger.check()

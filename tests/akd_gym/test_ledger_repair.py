@@ -35,9 +35,7 @@ def path(whole, tmp_path):
 def training(i):
     if i % 10 == 0:
         return TrainingRecord("infeasible", "diverged", "x" * (3000 + i), created="now")
-    return TrainingRecord(
-        "ok", accuracy=i / ROWS, seconds=float(i), epochs=5, created="now"
-    )  # whole numbers too
+    return TrainingRecord("ok", accuracy=i / ROWS, seconds=float(i), epochs=5, created="now")  # whole numbers too
 
 
 def latency(i):
@@ -94,12 +92,8 @@ def test_a_whole_ledger_is_left_alone(path):
     "damage",
     [
         pytest.param(lambda data: b"\xff" * 100 + data[100:], id="header"),
-        pytest.param(
-            lambda data: b"\0" * PAGE_SIZE + data[PAGE_SIZE:], id="whole first page: header and schema"
-        ),
-        pytest.param(
-            lambda data: b"".join(without_trees(data)), id="every page that is not a leaf of a table"
-        ),
+        pytest.param(lambda data: b"\0" * PAGE_SIZE + data[PAGE_SIZE:], id="whole first page: header and schema"),
+        pytest.param(lambda data: b"".join(without_trees(data)), id="every page that is not a leaf of a table"),
     ],
 )
 def test_rows_survive_what_only_leads_to_them(path, damage):

@@ -61,9 +61,7 @@ def test_soft_order_does_not_depend_on_the_target_and_absolute_does():
     accuracies, costs = rng.uniform(0.6, 0.8, 50), rng.uniform(5, 60, 50)
 
     def order(kind, target):
-        return np.argsort(
-            [Reward(kind)(a, c, target) for a, c in zip(accuracies, costs, strict=True)]
-        ).tolist()
+        return np.argsort([Reward(kind)(a, c, target) for a, c in zip(accuracies, costs, strict=True)]).tolist()
 
     assert order("soft", 10.0) == order("soft", 50.0)
     assert order("absolute", 10.0) != order("absolute", 50.0)
