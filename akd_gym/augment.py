@@ -39,9 +39,7 @@ class AugmentRecipe:
         if not 0 <= self.seed < 2**63:
             raise InvalidSettingError(f"`seed` must be between 0 and 2**63 - 1, but got {self.seed}.")
         if not 0 <= self.shift < _SHIFT_RESOLUTION:
-            raise InvalidSettingError(
-                f"`shift` must be between 0 and 27 pixels (of 28), but got {self.shift}."
-            )
+            raise InvalidSettingError(f"`shift` must be between 0 and 27 pixels (of 28), but got {self.shift}.")
 
     def draws(self, indices: np.ndarray, view: int) -> np.ndarray:
         """Return the random numbers of each image: (N, 4) float64 in [0, 1).
@@ -80,9 +78,7 @@ class AugmentRecipe:
             top = (draws[:, 0] * (2 * reach_y + 1)).long()
             left = (draws[:, 1] * (2 * reach_x + 1)).long()
             padded = functional.pad(images, (reach_x, reach_x, reach_y, reach_y))
-            windows = padded.unfold(2, height, 1).unfold(
-                3, width, 1
-            )  # a view of every possible crop, no copy
+            windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of every possible crop, no copy
             rows = torch.arange(len(images), device=images.device)
             images = windows[rows, :, top, left]
         if self.flip:

@@ -90,9 +90,7 @@ class TaskData:
     def __post_init__(self) -> None:
         _check_classes(self.name, self.class_names)
         if self.num_classes != len(self.class_names):
-            raise DataError(
-                f"{self.name!r} names {len(self.class_names)} classes, but has {self.num_classes}."
-            )
+            raise DataError(f"{self.name!r} names {len(self.class_names)} classes, but has {self.num_classes}.")
         for part, images in (("train", self.train), ("val", self.val), ("test", self.test)):
             if images is None:
                 continue
@@ -103,9 +101,7 @@ class TaskData:
                     f"{tuple(images.images.shape[1:])} beside {tuple(self.train.images.shape[1:])}."
                 )
         if len(self.mean) != self.in_channels or len(self.std) != self.in_channels or min(self.std) <= 0:
-            raise DataError(
-                f"`mean` and `std` of {self.name!r} must have one value a channel, `std` above 0."
-            )
+            raise DataError(f"`mean` and `std` of {self.name!r} must have one value a channel, `std` above 0.")
 
     @property
     def in_channels(self) -> int:
@@ -142,7 +138,7 @@ def load_data(
         resolution: Pixels a side that images are scaled to; None: as they are (of a folder: the shorter side
             of its first picture, at most 224).
         root: The PATH, when `name` has none.
-        announce: Told how many MiB are about to be decoded.
+        announce: Told how many MiB are about to be decoded, for all but the embedded set.
 
     Raises:
         UnknownNameError: No such data set.
@@ -152,9 +148,7 @@ def load_data(
     if split_seed < 0:
         raise InvalidSettingError(f"`split_seed` must be 0 or more, but got {split_seed}.")
     if resolution is not None and resolution < SMALLEST_RESOLUTION:
-        raise InvalidSettingError(
-            f"`resolution` must be {SMALLEST_RESOLUTION} or more, but got {resolution}."
-        )
+        raise InvalidSettingError(f"`resolution` must be {SMALLEST_RESOLUTION} or more, but got {resolution}.")
     if test_size is not None and test_size < 0:
         raise InvalidSettingError(f"`test_size` must be 0 or more, but got {test_size}.")
     pool, test_pool = open_pools(name, root, with_test=test_size != 0)
@@ -166,13 +160,11 @@ def load_data(
     test_positions = None
     if test_pool is not None:
         if test_pool.class_names != pool.class_names:
-            raise DataError(
-                f"The test set of {name!r} must have the classes of its training set, in both folders."
-            )
+            raise DataError(f"The test set of {name!r} must have the classes of its training set, in both folders.")
         wanted = len(test_pool.labels) if test_size is None else min(test_size, len(test_pool.labels))
         test_positions, _ = draw_split(test_pool.labels, wanted, 0, split_seed)
     count = train_size + val_size + (0 if test_positions is None else len(test_positions))
-    _check_memory(name, count, pool.channels, side, announce)
+    check_memory(name, count, pool.channels, side, None if name == "fashion" else announce)
 
     train = _read(pool, train_positions, side)
     val = _read(pool, val_positions, side)
@@ -216,9 +208,7 @@ def open_pools(name: str, root: Path | str | None, *, with_test: bool) -> tuple[
     if kind not in {known.partition(":")[0] for known in DATA_NAMES} or (kind == "fashion" and location):
         raise UnknownNameError("data set", name, DATA_NAMES)
     if kind == "fashion":
-        return image_sources.embedded_fashion("pool"), image_sources.embedded_fashion(
-            "test"
-        ) if with_test else None
+        return image_sources.embedded_fashion("pool"), image_sources.embedded_fashion("test") if with_test else None
     location = location or (str(root) if root is not None else "")
     if not location:
         raise DataError(f"{name!r} needs to know where it is: {kind}:PATH.")
@@ -232,9 +222,7 @@ def open_pools(name: str, root: Path | str | None, *, with_test: bool) -> tuple[
         test = image_sources.image_folder(tests[0]) if tests and with_test else None
         return image_sources.image_folder(path / "train"), test
     if kind == "imagenet":
-        return image_sources.imagenet(path, "train"), image_sources.imagenet(
-            path, "val"
-        ) if with_test else None
+        return image_sources.imagenet(path, "train"), image_sources.imagenet(path, "val") if with_test else None
     if kind == "fashion-mnist":
         train = image_sources.fashion_mnist(path, "train")
         return train, image_sources.fashion_mnist(path, "t10k") if with_test else None
@@ -276,9 +264,7 @@ def _sizes(name: str, available: int, train_size: int | None, val_size: int | No
 
 def _check_classes(name: str, class_names: tuple[str, ...]) -> None:
     if len(class_names) < 2:
-        raise DataError(
-            f"{name!r} must have 2 classes or more, but has {len(class_names)}: {', '.join(class_names)}."
-        )
+        raise DataError(f"{name!r} must have 2 classes or more, but has {len(class_names)}: {', '.join(class_names)}.")
 
 
 def _check_labels(what: str, labels: Tensor, num_classes: int) -> None:
@@ -290,9 +276,7 @@ def _check_labels(what: str, labels: Tensor, num_classes: int) -> None:
         )
 
 
-def _check_memory(
-    name: str, count: int, channels: int, resolution: int, announce: Callable[[str], None] | None
-) -> None:
+def check_memory(name: str, count: int, channels: int, resolution: int, announce: Callable[[str], None] | None) -> None:
     """Say the size before decoding, and refuse what would not leave the machine half of its free memory."""
     mib = count * channels * resolution**2 / 2**20
     free_mib = _available_memory_mib()

@@ -23,12 +23,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from akd_gym.errors import DataError
+from akd_gym.teacher_settings import FASHION_FULL_ROOT
 
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-FASHION_FULL_ROOT = Path("/usr/share/datasets/fashion-mnist")
-"""Where the Debian package `dataset-fashion-mnist` puts the full set (IDX files, gzipped)."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGEST_DEFAULT_RESOLUTION = 224
 _FASHION_ASSETS = Path(__file__).parent / "assets" / "fashion"
@@ -89,9 +88,7 @@ def fashion_mnist(root: Path, part: str) -> Pool:
     images = read_idx(_find_idx(root, f"{part}-images-idx3-ubyte"))
     labels = read_idx(_find_idx(root, f"{part}-labels-idx1-ubyte"))
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
-        raise DataError(
-            f"{root} must hold as many {part} labels as images, but got {labels.shape} and {images.shape}."
-        )
+        raise DataError(f"{root} must hold as many {part} labels as images, but got {labels.shape} and {images.shape}.")
     return _array_pool(torch.from_numpy(images)[:, None], torch.from_numpy(labels).long(), FASHION_CLASSES)
 
 
@@ -251,9 +248,7 @@ def _decode(path: str, size: int | None) -> Any:
     try:
         with Image.open(path) as image:
             if size is not None:
-                image.draft(
-                    "RGB", (size, size)
-                )  # JPEG decodes straight to a smaller size, never below this one
+                image.draft("RGB", (size, size))  # JPEG decodes straight to a smaller size, never below this one
             picture = image.convert("RGB")
         if size is not None:
             picture = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)

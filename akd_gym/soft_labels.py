@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from akd_gym.analysis.files import write_atomically
 from akd_gym.augment import AugmentRecipe
 from akd_gym.data import ImageSet
 from akd_gym.errors import CorruptFileError, InvalidSettingError, StorageError, TeacherError
@@ -134,9 +134,7 @@ def soft_labels(
         with _storage_errors(labels.folder):
             labels.folder.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(labels.folder.with_suffix(".lock")):
-                for leftover in labels.folder.glob(
-                    "*.partial"
-                ):  # of a writer that was killed: we hold the lock
+                for leftover in labels.folder.glob(".view*"):  # of a writer that was killed: we hold the lock
                     leftover.unlink()
                 _compute(teacher, images, augment, missing(), labels, top_k, announce)
     for view in range(views):
@@ -161,9 +159,7 @@ def repair(root: Path) -> list[Path]:
     return removed
 
 
-def _key(
-    teacher: Teacher, images: ImageSet, data_fingerprint: str, augment: AugmentRecipe, top_k: int | None
-) -> str:
+def _key(teacher: Teacher, images: ImageSet, data_fingerprint: str, augment: AugmentRecipe, top_k: int | None) -> str:
     identity = {
         "schema": SCHEMA_VERSION,
         "teacher": teacher.weights_hash,
@@ -202,9 +198,7 @@ def _compute(
             "make room, or choose another folder (AKD_GYM_CACHE)",
         )
     say = announce or (lambda _: None)
-    kept = (
-        f"{teacher.num_classes} classes" if top_k is None else f"top {top_k} of {teacher.num_classes} classes"
-    )
+    kept = f"{teacher.num_classes} classes" if top_k is None else f"top {top_k} of {teacher.num_classes} classes"
     say(
         f"Soft labels of {teacher.name}: {len(views)} views x {len(images):,} images x {kept}, "
         f"{size / 2**20:.1f} MiB in {labels.folder}"
@@ -251,18 +245,9 @@ def _label(path: Path) -> str:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write whole or not at all: a file of its own name, flushed to the disk, then renamed."""
+    """Write whole or not at all."""
     content = save(tensors, metadata={"sha256": _checksum(tensors, _label(path))})
-    partial = path.with_name(f"{path.name}.{os.getpid()}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    write_atomically(path, content)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -274,18 +259,14 @@ def _read(path: Path) -> dict[str, Tensor]:
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise CorruptFileError(_damaged(path, str(error))) from error
     except OSError as error:
-        raise StorageError(
-            error.errno, f"Soft labels cannot be read: {error.strerror or error}", str(path)
-        ) from error
+        raise StorageError(error.errno, f"Soft labels cannot be read: {error.strerror or error}", str(path)) from error
     if metadata.get("sha256") != _checksum(tensors, _label(path)):
         raise CorruptFileError(_damaged(path, "its SHA-256 is not the recorded one"))
     return tensors
 
 
 def _damaged(path: Path, why: str) -> str:
-    return (
-        f"Soft-label file {path} is damaged ({why}): `akd repair` removes it, and it is then computed anew."
-    )
+    return f"Soft-label file {path} is damaged ({why}): `akd repair` removes it, and it is then computed anew."
 
 
 @contextlib.contextmanager

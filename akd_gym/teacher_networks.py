@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from akd_gym.errors import InvalidSettingError, UnknownNameError
+from akd_gym.teacher_settings import TEACHER_NETWORKS
 
 
 def conv_bn(
@@ -91,9 +92,7 @@ class InceptionBlock(nn.Module):
 class TeacherInception(nn.Module):
     """Inception-like teacher: (B, C, H, W) -> (B, num_classes), any resolution of 8 pixels or more."""
 
-    def __init__(
-        self, num_classes: int, in_channels: int, widths: tuple[int, ...] = (48, 128, 160, 256)
-    ) -> None:
+    def __init__(self, num_classes: int, in_channels: int, widths: tuple[int, ...] = (48, 128, 160, 256)) -> None:
         super().__init__()
         first, second, third, fourth = widths
         self.features = nn.Sequential(
@@ -117,13 +116,9 @@ class MixerBlock(nn.Module):
     def __init__(self, tokens: int, dim: int, token_hidden: int, channel_hidden: int) -> None:
         super().__init__()
         self.token_norm = nn.LayerNorm(dim)
-        self.token_mlp = nn.Sequential(
-            nn.Linear(tokens, token_hidden), nn.GELU(), nn.Linear(token_hidden, tokens)
-        )
+        self.token_mlp = nn.Sequential(nn.Linear(tokens, token_hidden), nn.GELU(), nn.Linear(token_hidden, tokens))
         self.channel_norm = nn.LayerNorm(dim)
-        self.channel_mlp = nn.Sequential(
-            nn.Linear(dim, channel_hidden), nn.GELU(), nn.Linear(channel_hidden, dim)
-        )
+        self.channel_mlp = nn.Sequential(nn.Linear(dim, channel_hidden), nn.GELU(), nn.Linear(channel_hidden, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """Two residual multi-layer perceptrons."""
@@ -139,8 +134,8 @@ class TeacherMixer(nn.Module):
         num_classes: int,
         in_channels: int,
         resolution: int = 28,
-        patch: int = 4,
-        dim: int = 96,
+        patch: int = 7,
+        dim: int = 128,
         depth: int = 4,
     ) -> None:
         super().__init__()
@@ -150,9 +145,8 @@ class TeacherMixer(nn.Module):
                 f"{patch}, but got {resolution}."
             )
         tokens = (resolution // patch) ** 2
-        self.embed = nn.Conv2d(
-            in_channels, dim, 2 * patch, patch, padding=patch // 2
-        )  # patches that overlap by half
+        margin = patch // 2  # patches overlap by half: a garment that is shifted a little keeps its tokens
+        self.embed = nn.Conv2d(in_channels, dim, patch + 2 * margin, patch, margin)
         self.blocks = nn.Sequential(*(MixerBlock(tokens, dim, tokens, 2 * dim) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim)
         self.classifier = nn.Linear(dim, num_classes)
@@ -161,9 +155,6 @@ class TeacherMixer(nn.Module):
         """Logits."""
         tokens = self.embed(x).flatten(2).transpose(1, 2)
         return self.classifier(self.norm(self.blocks(tokens)).mean(1))
-
-
-TEACHER_NETWORKS = ("resnet", "inception", "mixer")
 
 
 def build_teacher_network(name: str, num_classes: int, in_channels: int, resolution: int) -> nn.Module:

@@ -26,7 +26,8 @@ from torch.nn import functional
 
 from akd_gym.data import TaskData
 from akd_gym.errors import AKDGymError, CorruptFileError, TeacherError, UnknownNameError
-from akd_gym.teacher_networks import TEACHER_NETWORKS, build_teacher_network
+from akd_gym.teacher_networks import build_teacher_network
+from akd_gym.teacher_settings import TEACHER_NETWORKS
 
 TEACHER_ASSETS = Path(__file__).parent / "assets" / "teachers"
 TEACHER_NAMES = ("none", *(f"shipped:{name}" for name in TEACHER_NETWORKS), "file:PATH@ARCHITECTURE")
@@ -239,9 +240,7 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise TeacherError(
-            f"{path} must hold a state dict (names to tensors), but holds {type(state).__name__}."
-        )
+        raise TeacherError(f"{path} must hold a state dict (names to tensors), but holds {type(state).__name__}.")
     return {key.removeprefix("module."): value for key, value in state.items()}, {}
 
 
@@ -266,9 +265,7 @@ def _build(architecture: str, data: TaskData) -> nn.Module:
             f"{architecture!r} must be callable as function(num_classes=..., in_channels=...): {error}."
         ) from error
     if not isinstance(module, nn.Module):
-        raise TeacherError(
-            f"{architecture!r} must return a torch.nn.Module, but returned {type(module).__name__}."
-        )
+        raise TeacherError(f"{architecture!r} must return a torch.nn.Module, but returned {type(module).__name__}.")
     return module
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from akd_gym.image_sources import FASHION_CLASSES, FASHION_FULL_ROOT, pool_fingerprint, read_idx
+from akd_gym.image_sources import FASHION_CLASSES, pool_fingerprint, read_idx
+from akd_gym.teacher_settings import FASHION_FULL_ROOT
 
 ASSETS = Path(__file__).resolve().parent.parent / "akd_gym" / "assets" / "fashion"
 SEED = 2020
@@ -29,9 +30,7 @@ def stratified_indices(labels: np.ndarray, per_class: int, rng: np.random.Genera
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=FASHION_FULL_ROOT)
     args = parser.parse_args()
 
