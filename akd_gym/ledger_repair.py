@@ -49,6 +49,13 @@ class RepairReport:
     rows: dict[str, int]
     missing: dict[str, int]
 
+    def __str__(self) -> str:
+        rows = ", ".join(f"{count} {name}" for name, count in self.rows.items())
+        if self.damaged is None:
+            return f"{self.path}: whole ({rows})"
+        lost = ", ".join(f"{count} {name}" for name, count in self.missing.items() if count) or "nothing"
+        return f"{self.path}: salvaged {rows}; lost: at least {lost}; the damaged file is now {self.damaged}"
+
 
 def repair_ledger(path: str | Path) -> RepairReport:
     """Checks a ledger thoroughly and, if it is damaged, puts a fresh one with every whole row in its place.

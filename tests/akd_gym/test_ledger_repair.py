@@ -82,6 +82,7 @@ def test_a_whole_ledger_is_left_alone(path):
     before = path.read_bytes()
     report = repair_ledger(path)
     assert (report.damaged, report.rows) == (None, FULL)
+    assert str(report) == f"{path}: whole (2 contexts, {ROWS} trainings, {ROWS} latencies, {ROWS} candidates)"
     assert not any(report.missing.values())
     assert path.read_bytes() == before
     assert not list(path.parent.glob("*.damaged*"))
@@ -157,6 +158,8 @@ def test_flipped_value_is_not_salvaged(path):
     path.write_bytes(data[:where] + b"Diverged" + data[where + 8 :])
     report = repair_ledger(path)
     assert report.rows == FULL | {"trainings": ROWS - 1}
+    assert f"salvaged 2 contexts, {ROWS - 1} trainings" in str(report)
+    assert f"lost: at least 1 trainings; the damaged file is now {path}.damaged" in str(report)
     assert contents(path) == report.rows
 
 
