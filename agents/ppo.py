@@ -47,7 +47,7 @@ def ppo_settings(
         "gae_lambda": 1.0,
         "clip_range": by_budget(budget, CLIP_RANGES),
         "normalize_advantage": True,
-        "ent_coef": 0.0,
+        "ent_coef": 0.003,
         "vf_coef": 0.0,
         "max_grad_norm": 0.5,
         "policy_kwargs": {"option_counts": counts, "table_scale": 10.0, "net_arch": []},

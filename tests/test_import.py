@@ -46,7 +46,6 @@ def test_every_public_name_resolves() -> None:
     run(
         "import akd_gym\n"
         "for module in (akd_gym, akd_gym.envs, akd_gym.agents):\n"
-        "    assert set(module.__all__) <= set(dir(module)), module\n"
         "    for name in module.__all__: getattr(module, name)"
     )
 

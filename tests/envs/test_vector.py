@@ -161,3 +161,15 @@ def test_texts_of_all_episodes(evaluator: SyntheticEvaluator) -> None:
     texts = envs.render()
     assert texts is not None
     assert ["conv_op=conv " in texts[0], "conv_op=sepconv " in texts[1], "conv_op=mbconv3 " in texts[2]] == [True] * 3
+
+
+def test_gymnasiums_episode_statistics(evaluator: SyntheticEvaluator) -> None:
+    envs = gym.wrappers.vector.RecordEpisodeStatistics(make(evaluator))
+    envs.reset(seed=0)
+    for _ in range(2 * 35):
+        _, rewards, ends, _, info = envs.step(np.ones(3, int))
+    assert ends.all()
+    assert info["final_info"]["status"].tolist() == ["ok"] * 3
+    episode = info["episode"]
+    assert episode["l"].tolist() == [35] * 3
+    np.testing.assert_allclose(episode["r"], rewards)
