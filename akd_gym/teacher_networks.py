@@ -92,18 +92,17 @@ class InceptionBlock(nn.Module):
 class TeacherInception(nn.Module):
     """Inception-like teacher: (B, C, H, W) -> (B, num_classes), any resolution of 8 pixels or more."""
 
-    def __init__(self, num_classes: int, in_channels: int, widths: tuple[int, ...] = (48, 128, 160, 256)) -> None:
+    def __init__(self, num_classes: int, in_channels: int, widths: tuple[int, ...] = (64, 128, 192)) -> None:
         super().__init__()
-        first, second, third, fourth = widths
+        first, second, third = widths
         self.features = nn.Sequential(
             conv_bn(in_channels, 16, 5, 2),
             InceptionBlock(16, first),
             nn.MaxPool2d(3, 2, 1),
             InceptionBlock(first, second),
             InceptionBlock(second, third),
-            InceptionBlock(third, fourth),
         )
-        self.classifier = nn.Linear(fourth, num_classes)
+        self.classifier = nn.Linear(third, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""
