@@ -165,16 +165,14 @@ class EvaluatedCandidate:
 
     @property
     def reason(self) -> str | None:
-        """Why it is infeasible; None if it is not."""
-        if self.training is None:
-            return "not_trained" if self.cost is not None else self._latency_reason
-        return self.training.reason or (self._latency_reason if self.cost is None else None)
+        """The short code of why it is infeasible (see `InfeasibleCandidateError`); None if it is not."""
+        if self.training is not None and self.training.reason is not None:
+            return self.training.reason
+        if self.cost is None:
+            return "unmeasurable"
+        return "not_trained" if self.training is None else None
 
     @property
     def status(self) -> str:
         """`"ok"` or `"infeasible"`."""
         return "ok" if self.reason is None else "infeasible"
-
-    @property
-    def _latency_reason(self) -> str:
-        return str((self.latency or {}).get("reason") or "unmeasurable")

@@ -188,6 +188,7 @@ class TestConformance:
             ledger.add_candidate(candidate(ledger, number, name))
         ledger.add_candidate(candidate(ledger, 4, "good", latency_context=None, target=2e6))
         ledger.add_candidate(candidate(ledger, 5, "unknown"))
+        ledger.add_candidate(candidate(ledger, 6, "unknown", latency_context=None))
 
         def summary(e: EvaluatedCandidate):
             return e.status, e.reason, e.accuracy, e.cost, e.cost_unit
@@ -195,10 +196,11 @@ class TestConformance:
         assert [summary(e) for e in ledger.evaluations()] == [
             ("ok", None, 0.8125, 0.75, "ms"),
             ("infeasible", "diverged", None, 0.75, "ms"),
-            ("infeasible", "timeout", 0.8125, None, "ms"),
+            ("infeasible", "unmeasurable", 0.8125, None, "ms"),
             ("ok", None, 0.8125, 0.75, "ms"),
             ("ok", None, 0.8125, 1.5e6, "madds"),
             ("infeasible", "unmeasurable", None, None, "ms"),
+            ("infeasible", "not_trained", None, 1.5e6, "madds"),
         ]
 
     @pytest.mark.parametrize(
