@@ -178,6 +178,22 @@ def test_cifar_is_read_through_torchvision(tmp_path: Path, monkeypatch: pytest.M
         load_data(f"cifar10:{tmp_path}")
 
 
+def test_imagenet_is_read_through_torchvision_and_only_what_is_drawn_is_decoded(pictures: Path) -> None:
+    names = {"a": ("tench", "Tinca tinca"), "b": ("goldfish",)}
+    torch.save((names, ["a", "b"]), pictures / "meta.bin")
+    data = load_data(f"imagenet:{pictures}", train_size=4, val_size=2, test_size=2, resolution=32)
+    assert data.class_names == ("tench", "goldfish")
+    assert data.mean == (0.485, 0.456, 0.406)
+    drawn = set(data.train.indices.tolist()) | set(data.val.indices.tolist())
+    files = sorted((pictures / "train").glob("*/*.png"))
+    for position in set(range(1, 12)) - drawn:
+        files[position].write_bytes(b"no picture")
+    again = load_data(f"imagenet:{pictures}", train_size=4, val_size=2, test_size=0, resolution=32)
+    assert torch.equal(again.train.images, data.train.images)
+    assert again.test is None
+    assert again.fingerprint == data.fingerprint
+
+
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'fashion'") as caught:
         load_data("fashoin")
