@@ -242,12 +242,11 @@ def _serve(connection: Connection) -> None:
     while True:
         try:
             task, job = connection.recv()
+            answer: TrainingRecord | AKDGymError = task.run(job)
         except EOFError:
             return
-        try:
-            answer: TrainingRecord | AKDGymError = task.run(job)
         except AKDGymError as error:
             answer = error
         except Exception as error:
-            answer = AKDGymError(f"Training {job.architecture!r} failed in a worker: {error!r}.")
+            answer = AKDGymError(f"A worker could not train: {error!r}.")
         connection.send(answer)

@@ -67,7 +67,7 @@ def _seconds_an_image(network: NetworkSpec, channels: int, resolution: int, clas
 
     batch = 64 if resolution <= 64 else _TIMED_IMAGES
     with cpu_settings(1):
-        student = build_network(network, classes, channels).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        student = build_network(network, classes, channels).to(memory_format=torch.channels_last)
         pictures = torch.randn(batch, channels, resolution, resolution)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         times = []

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from akd_gym.agents.search import SearchResult
 from akd_gym.agents.settings import SearchSettings
-from akd_gym.analysis.figures import draw_progress, draw_tradeoff
+from akd_gym.analysis.figures import accuracy_cost_figure, progress_figure, write_figure
 from akd_gym.analysis.pareto import pareto_outcomes, write_pareto_csv
 from akd_gym.analysis.tables import pareto_table
 
@@ -33,8 +33,8 @@ def write_findings(result: SearchResult, settings: SearchSettings, run: Path, co
         console.print(f"{distinct} distinct architectures; mean reward of the later half {gain:+.4f} over the first.")
     written = [
         write_pareto_csv(run / "pareto.csv", front),
-        draw_tradeoff(run / "tradeoff.png", result.outcomes),
-        draw_progress(run / "progress.png", result.outcomes),
+        write_figure(run / "accuracy-cost.png", accuracy_cost_figure(result.outcomes)),
+        write_figure(run / "progress.png", progress_figure(result.outcomes)),
     ]
     console.print("Written: " + ", ".join(str(path) for path in written), highlight=False)
     winner = max(front, key=lambda outcome: outcome.reward)
