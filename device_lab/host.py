@@ -129,6 +129,7 @@ class HostLatency:
             "exporter": EXPORTER,
             "exporter_version": EXPORTER_VERSION,
             "canary_version": CANARY_VERSION,
+            "clock": machine.best_clock(self.protocol.threads),
             "protocol": dataclasses.asdict(self.protocol),
         }
 
@@ -180,6 +181,7 @@ class HostLatency:
                 left = [i for i in range(len(contents)) if i not in failed]
                 request = {
                     "core": self._core,
+                    "clock": machine.best_clock(self.protocol.threads),
                     "protocol": dataclasses.asdict(self.protocol),
                     "calibration_s": 0 if reference_ms else CALIBRATION_S,
                     "models": [str(canary), *(str(paths[i]) for i in left)],
@@ -228,6 +230,7 @@ class HostLatency:
                 "affinity": run.ready["affinity"],
                 "governor": run.ready["governor"],
                 "threads": self.protocol.threads,
+                "clock": machine.best_clock(self.protocol.threads),
                 "canary_ms": run.canary_ms,
                 "canary_reference_ms": reference_ms,
                 "steady_tolerance": self.protocol.steady_tolerance,

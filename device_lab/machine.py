@@ -9,6 +9,7 @@ import platform
 import subprocess
 import time
 from pathlib import Path
+from typing import Literal
 
 _BUSY_STEP = 0.15  # differences in load below this are noise and do not move the measurement to another core
 
@@ -46,6 +47,16 @@ def machine_id() -> str:
 def can_pin() -> bool:
     """Whether this system lets a process choose its core (Linux does; macOS and Windows do not, or not this way)."""
     return hasattr(os, "sched_setaffinity")
+
+
+def best_clock(threads: int) -> Literal["thread_cpu", "wall"]:
+    """The clock to time inferences with: the thread's own where it is fine enough and there is but one thread.
+
+    It stands still while another process has the core, which on a shared machine happens in every inference longer than
+    a time slice (about 3 ms). It does not see what the other threads do.
+    """
+    fine = hasattr(time, "thread_time_ns") and time.get_clock_info("thread_time").resolution <= 1e-6
+    return "thread_cpu" if fine and threads == 1 else "wall"
 
 
 def choose_core(previous: int | None = None, *, look_s: float = 0.1) -> int | None:

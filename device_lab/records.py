@@ -36,6 +36,7 @@ class LatencyRecord:
         affinity: Cores allowed to the measuring process, read back from the system; None if it does not say.
         governor: Frequency governor of the core; None where it cannot be read.
         threads: Inference threads.
+        clock: What inferences were timed with: `"thread_cpu"` stands still while others have the core.
         created: UTC time, ISO 8601.
         tool_version: Version of akd_gym.
         verdict: `"ok"` or `"failed"`.
@@ -74,6 +75,7 @@ class LatencyRecord:
     affinity: tuple[int, ...] | None
     governor: str | None
     threads: int
+    clock: Literal["thread_cpu", "wall"]
     created: str
     tool_version: str
     verdict: Literal["ok", "failed"]

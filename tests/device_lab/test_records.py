@@ -24,6 +24,7 @@ def make_record(**changes) -> LatencyRecord:
         "affinity": (1,),
         "governor": None,
         "threads": 1,
+        "clock": "wall",
         "created": "2026-11-22T12:00:00+00:00",
         "tool_version": "0.1.0",
         "verdict": "ok",
