@@ -8,6 +8,8 @@ from pathlib import Path
 
 from akd_gym.errors import InvalidSettingError, UnknownNameError
 
+TEACHER_ASSETS = Path(__file__).parent / "assets" / "teachers"
+"""Weights and records of the shipped teachers: NAME.safetensors, NAME.json."""
 TEACHER_NETWORKS = ("resnet", "inception", "mixer")
 """The networks that ship as teachers (`akd_gym.teacher_networks`)."""
 FASHION_FULL_ROOT = Path("/usr/share/datasets/fashion-mnist")
@@ -56,6 +58,8 @@ class TeacherTrainingSettings:
     """The weights that are kept are a running average over about so many steps (over fewer at the start)."""
     seed: int = 0
     """Of the initial weights, the order of the images and the augmentation."""
+    threads: int = 1
+    """Torch threads; the shipped weights were made with one."""
 
 
 def complete(settings: TeacherTrainingSettings) -> TeacherTrainingSettings:
@@ -72,7 +76,7 @@ def complete(settings: TeacherTrainingSettings) -> TeacherTrainingSettings:
         stop_epoch=stop_epoch,
         batch_size=shipped["batch_size"] if settings.batch_size is None else settings.batch_size,
     )
-    for field in ("epochs", "stop_epoch", "batch_size", "average_steps"):
+    for field in ("epochs", "stop_epoch", "batch_size", "average_steps", "threads"):
         if getattr(settings, field) < 1:
             raise InvalidSettingError(f"`{field}` must be 1 or more, but got {getattr(settings, field)}.")
     if stop_epoch > (settings.epochs or 0):
@@ -86,6 +90,6 @@ def complete(settings: TeacherTrainingSettings) -> TeacherTrainingSettings:
 
 
 def training_identity(settings: TeacherTrainingSettings) -> str:
-    """Return what a checkpoint must agree on to be continued: all but places and where to stop."""
-    kept = {k: v for k, v in asdict(settings).items() if k not in ("out", "data_root", "stop_epoch")}
+    """Return what a checkpoint must agree on to be continued: all but places, threads and where to stop."""
+    kept = {k: v for k, v in asdict(settings).items() if k not in ("out", "data_root", "threads", "stop_epoch")}
     return json.dumps(kept, sort_keys=True)

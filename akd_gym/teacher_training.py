@@ -34,6 +34,7 @@ from akd_gym.teacher_records import (
     write_teacher,
 )
 from akd_gym.teacher_settings import TeacherTrainingSettings, complete
+from akd_gym.training import cpu_settings
 
 
 def train_teacher(settings: TeacherTrainingSettings, announce: Callable[[str], None] = print) -> Path:
@@ -57,6 +58,11 @@ def train_teacher(settings: TeacherTrainingSettings, announce: Callable[[str], N
         TeacherError: The loss diverged.
     """
     settings = complete(settings)
+    with cpu_settings(settings.threads):
+        return _train(settings, announce)
+
+
+def _train(settings: TeacherTrainingSettings, announce: Callable[[str], None]) -> Path:
     epochs, stop_epoch, batch_size = settings.epochs, settings.stop_epoch, settings.batch_size
     assert epochs is not None
     assert stop_epoch is not None

@@ -27,9 +27,8 @@ from torch.nn import functional
 from akd_gym.data import TaskData
 from akd_gym.errors import AKDGymError, CorruptFileError, TeacherError, UnknownNameError
 from akd_gym.teacher_networks import build_teacher_network
-from akd_gym.teacher_settings import TEACHER_NETWORKS
+from akd_gym.teacher_settings import TEACHER_ASSETS, TEACHER_NETWORKS
 
-TEACHER_ASSETS = Path(__file__).parent / "assets" / "teachers"
 TEACHER_NAMES = ("none", *(f"shipped:{name}" for name in TEACHER_NETWORKS), "file:PATH@ARCHITECTURE")
 """Every form a teacher's name can take; the last one is a pattern."""
 

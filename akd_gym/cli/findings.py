@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
@@ -9,8 +11,10 @@ from rich.console import Console
 from akd_gym.agents.search import SearchResult
 from akd_gym.agents.settings import SearchSettings
 from akd_gym.analysis.figures import accuracy_cost_figure, progress_figure, write_figure
+from akd_gym.analysis.outcomes import Outcome
 from akd_gym.analysis.pareto import pareto_outcomes, write_pareto_csv
 from akd_gym.analysis.tables import pareto_table
+from akd_gym.recipes import full_recipe
 
 
 def write_findings(result: SearchResult, settings: SearchSettings, run: Path, console: Console) -> None:
@@ -21,7 +25,9 @@ def write_findings(result: SearchResult, settings: SearchSettings, run: Path, co
     """
     front = pareto_outcomes(result.outcomes)
     if not front:
-        console.print("No candidate was feasible; reasons are in the ledger.", style="bold red")
+        reasons = Counter(outcome.reason for outcome in result.outcomes)
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        console.print(f"No candidate was feasible: {counts}. The ledger has the details.", style="bold red")
         return
     half = len(result.outcomes) // 2
     first, second = result.outcomes[:half], result.outcomes[half:]
@@ -36,9 +42,17 @@ def write_findings(result: SearchResult, settings: SearchSettings, run: Path, co
         write_figure(run / "accuracy-cost.png", accuracy_cost_figure(result.outcomes)),
         write_figure(run / "progress.png", progress_figure(result.outcomes)),
     ]
-    console.print("Written: " + ", ".join(str(path) for path in written), highlight=False)
-    winner = max(front, key=lambda outcome: outcome.reward)
-    method = "hard" if settings.teacher == "none" else f"kd --teacher {settings.teacher}"
-    console.print("Train the winner:", style="bold")
-    command = f"akd train '{winner.architecture}' --data {settings.data} --method {method} --out {run / 'winner'}"
-    console.print(command, highlight=False, soft_wrap=True)
+    console.print("Written: " + ", ".join(str(path) for path in written), highlight=False, markup=False, soft_wrap=True)
+    print_training_command(max(front, key=lambda outcome: outcome.reward), settings, run / "winner", console)
+
+
+def print_training_command(outcome: Outcome, settings: SearchSettings, out: Path, console: Console) -> None:
+    """Print the command that trains a student fully on what it was searched with, ready to be pasted."""
+    words = ["akd", "train", outcome.architecture, "--data", settings.data, "--out", str(out)]
+    words += ["--method", "hard"] if settings.teacher == "none" else ["--method", "kd", "--teacher", settings.teacher]
+    if settings.recipe.resolution not in (None, full_recipe(settings.data).resolution):
+        words += ["--resolution", str(settings.recipe.resolution)]
+    if settings.device != "cpu":
+        words += ["--device", settings.device]
+    console.print("Train it fully:", style="bold")
+    console.print(shlex.join(words), highlight=False, markup=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from akd_gym.agents.settings import PRESETS, SearchSettings, read_settings, sett
 from akd_gym.cli.repair import Repair
 from akd_gym.cli.search import Finalists, Search
 from akd_gym.cli.students import Evaluate, Export, Train
+from akd_gym.cli.teachers import Teacher
 from akd_gym.errors import AKDGymError
 
 
@@ -58,6 +59,7 @@ def _commands(argv: Sequence[str]) -> Any:
         Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(tyro.MISSING, settings=base))],
         Annotated[Train, tyro.conf.subcommand("train")],
         Annotated[Export, tyro.conf.subcommand("export")],
+        Annotated[Teacher, tyro.conf.subcommand("teacher")],
         Annotated[Repair, tyro.conf.subcommand("repair")],
     ]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,7 +20,8 @@ from rich.progress import (
 )
 
 from akd_gym.agents.search import Infos, SearchObserver
-from akd_gym.agents.settings import SearchSettings
+from akd_gym.agents.settings import SETTINGS_FILE, SearchSettings
+from akd_gym.analysis.outcomes import Outcome
 from akd_gym.analysis.tables import format_cost
 from akd_gym.ledger import TrainingRecord
 
@@ -40,38 +43,49 @@ class SearchProgress(SearchObserver):
             speed_estimate_period=900,  # seconds: several rounds
         )
         self._task: TaskID | None = None
-        self._settings: SearchSettings | None = None
         self._best: tuple[float, str] | None = None
 
     def __enter__(self) -> SearchProgress:
-        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-        if kind is KeyboardInterrupt:
+        if kind is None or not (self._run / SETTINGS_FILE).exists():
+            return
+        if kind is KeyboardInterrupt or self._task is not None:
             self._console.print(
-                f"Stopped. Every evaluation so far is kept; continue with [bold]akd search --resume {self._run}[/]"
+                "Stopped. Every evaluation so far is kept; continue with "
+                f"[bold]akd search --resume {escape(shlex.quote(str(self._run)))}[/]",
+                highlight=False,
+                soft_wrap=True,
             )
 
     def announce(self, text: str) -> None:
         """Show a line above the bar."""
-        self._progress.console.print(f"[dim]{text}[/]", highlight=False)
+        self._console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
-    def begin(self, settings: SearchSettings, target: float, unit: str, done: int) -> None:
+    def begin(self, settings: SearchSettings, target: float, unit: str, earlier: Sequence[Outcome]) -> None:
         """See `SearchObserver.begin`."""
-        self._settings = settings
-        teacher = "hard labels" if settings.teacher == "none" else f"teacher {settings.teacher}"
-        self._progress.console.print(
-            f"Searching [bold]{settings.space}[/] for students of {settings.data}: {teacher}, "
-            f"{settings.reward} reward, target {format_cost(target, unit)}; run directory {self._run}",
+        teacher = "hard labels" if settings.teacher == "none" else f"soft labels of {settings.teacher}"
+        goal = f"{format_cost(target, unit)}{'' if unit == 'ms' else ' MAdds'}"
+        self._console.print(
+            f"[bold]Searching {escape(settings.space)} for students of {escape(settings.data)}[/]: "
+            f"{settings.budget} candidates, {escape(teacher)}, {settings.reward} reward, target {goal}",
             highlight=False,
         )
-        header = f"{'round':>5}  {'reward':>7}  {'accuracy':>8}  {'cost':>9}  {'best reward so far':<18}  seconds"
-        self._progress.console.print(header, style="dim")
-        self._task = self._progress.add_task("search", total=settings.budget, completed=done)
+        self._console.print(f"Run directory: {self._run}", highlight=False, markup=False, soft_wrap=True)
+        for outcome in earlier:
+            if outcome.feasible:
+                self._note_best(outcome.reward, outcome.accuracy, outcome.cost, unit)
+        if earlier:
+            best = f"; best reward so far {self._best[1]}" if self._best else ""
+            self._console.print(f"Going on after {len(earlier)} candidates{best}", highlight=False)
+        header = f"{'':5}  {'mean of the round':^29}\n{'round':>5}  {'reward':>7}  {'accuracy':>8}  {'cost':>10}"
+        self._console.print(f"{header}  {'seconds':>7}  best reward so far", style="dim")
+        self._progress.start()
+        self._task = self._progress.add_task("search", total=settings.budget, completed=len(earlier))
 
     def trained(self, architecture: str, record: TrainingRecord) -> None:
         """See `SearchObserver.trained`."""
@@ -85,14 +99,17 @@ class SearchProgress(SearchObserver):
         assert self._task is not None
         self._progress.update(self._task, completed=(number + 1) * len(infos))
         ok = [info for info in infos if info["status"] == "ok"]
-        reward, best = max(zip(rewards, infos, strict=True), key=lambda pair: pair[0])
-        if best["status"] == "ok" and (self._best is None or reward > self._best[0]):
-            cost = format_cost(best["cost"], best["cost_unit"])
-            self._best = reward, f"{reward:.4f}: {100 * best['accuracy']:.1f} % at {cost}"
+        for reward, info in zip(rewards, infos, strict=True):
+            if info["status"] == "ok":
+                self._note_best(reward, info["accuracy"], info["cost"], info["cost_unit"])
         accuracy = f"{100 * sum(i['accuracy'] for i in ok) / len(ok):6.2f} %" if ok else "-"
         cost = format_cost(sum(i["cost"] for i in ok) / len(ok), ok[0]["cost_unit"]) if ok else "-"
-        self._progress.console.print(
-            f"{number + 1:5d}  {sum(rewards) / len(rewards):7.4f}  {accuracy:>8}  {cost:>9}  "
-            f"{self._best[1] if self._best else '-'}  {seconds:.0f}",
+        self._console.print(
+            f"{number + 1:5d}  {sum(rewards) / len(rewards):7.4f}  {accuracy:>8}  {cost:>10}  {seconds:7.0f}  "
+            f"{self._best[1] if self._best else '-'}",
             highlight=False,
         )
+
+    def _note_best(self, reward: float, accuracy: float | None, cost: float | None, unit: str) -> None:
+        if accuracy is not None and (self._best is None or reward > self._best[0]):
+            self._best = reward, f"{reward:.4f}: {100 * accuracy:.1f} % at {format_cost(cost, unit)}"

@@ -23,9 +23,15 @@ from akd_gym.errors import (
 )
 from akd_gym.image_sources import embedded_source_indices
 from akd_gym.teacher_records import judge
-from akd_gym.teacher_settings import SHIPPED_RECIPES, TEACHER_NETWORKS, TeacherTrainingSettings, complete
+from akd_gym.teacher_settings import (
+    SHIPPED_RECIPES,
+    TEACHER_ASSETS,
+    TEACHER_NETWORKS,
+    TeacherTrainingSettings,
+    complete,
+)
 from akd_gym.teacher_training import one_cycle, running_average, teacher_images, train_teacher
-from akd_gym.teachers import TEACHER_ASSETS, Teacher, load_teacher
+from akd_gym.teachers import Teacher, load_teacher
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

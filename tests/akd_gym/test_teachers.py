@@ -15,7 +15,8 @@ import akd_gym.teachers
 from akd_gym.data import ImageSet, TaskData, load_data
 from akd_gym.errors import CorruptFileError, TeacherError, UnknownNameError
 from akd_gym.teacher_networks import TEACHER_NETWORKS, build_teacher_network
-from akd_gym.teachers import TEACHER_ASSETS, TEACHER_NAMES, load_teacher
+from akd_gym.teacher_settings import TEACHER_ASSETS
+from akd_gym.teachers import TEACHER_NAMES, load_teacher
 
 SHIPPED = [f"shipped:{name}" for name in TEACHER_NETWORKS]
 
