@@ -6,16 +6,18 @@ An executor takes jobs and gives back one record each, as they finish. It is the
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from akd_gym.errors import AKDGymError, InfeasibleCandidateError, InvalidSettingError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _GRACE_S = 60.0
 """How far beyond its own time limit a worker may be silent before it is taken for hung."""
+_LOOK_FOR_PARENT_S = 1.0
 
 
 class Job(NamedTuple):
@@ -194,12 +197,16 @@ def available_cores() -> int:
 
 
 class _Worker:
-    """One process and the pipe to it; the process starts with its first job."""
+    """One process and the pipe to it; the process starts with its first job.
+
+    It is started by its command line and not by `multiprocessing`, which would import the user's script again and so
+    ask every script for an `if __name__ == "__main__"`.
+    """
 
     def __init__(self) -> None:
         self.job: int | None = None
         self.since = 0.0
-        self._process: BaseProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
     @property
@@ -209,10 +216,14 @@ class _Worker:
 
     def give(self, index: int, task: TrainingTask, job: Job) -> None:
         if self._process is None:
-            context = multiprocessing.get_context("spawn")
-            self._connection, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name="akd-trainer")
-            self._process.start()
+            self._connection, theirs = Pipe()
+            code = f"import sys; sys.path[:] = {sys.path!r}; from akd_gym.executors import serve"
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", f"{code}; serve({theirs.fileno()}, {os.getpid()})"],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is the searching process's to handle
+            )
             theirs.close()
         self.job, self.since = index, time.monotonic()
         with contextlib.suppress(OSError):  # it died while idle: `take` will find the pipe closed
@@ -231,14 +242,21 @@ class _Worker:
         self.job = None
         if self._process is not None:
             self._process.kill()
-            self._process.join()
+            self._process.wait()
             self.connection.close()
         self._process = self._connection = None
 
 
-def _serve(connection: Connection) -> None:
-    """Life of a worker: train what comes until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the searching process's to handle
+def serve(descriptor: int, parent: int) -> None:
+    """Life of a worker: train what comes until the pipe closes.
+
+    Args:
+        descriptor: The worker's end of the pipe.
+        parent: Process that searches; the worker ends with it, also in the middle of a training.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    connection = Connection(descriptor)
     while True:
         try:
             task, job = connection.recv()
@@ -250,3 +268,9 @@ def _serve(connection: Connection) -> None:
         except Exception as error:
             answer = AKDGymError(f"A worker could not train: {error!r}.")
         connection.send(answer)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_FOR_PARENT_S)
+    os._exit(1)

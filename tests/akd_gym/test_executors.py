@@ -2,6 +2,7 @@ import importlib
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -111,20 +112,28 @@ def test_number_of_workers():
         make_executor(0)
 
 
-def test_workers_end_with_their_process(tmp_path):
-    script = (
-        "import os, sys; sys.path.insert(0, sys.argv[1])\n"
-        "from akd_gym.executors import Job, ProcessExecutor, TrainingTask\n"
-        "from akd_gym.recipes import Recipe\n"
-        "if __name__ == '__main__':\n"
-        "    executor = ProcessExecutor(1)\n"
-        "    runs = executor.run(TrainingTask('nowhere', Recipe()), [Job('x', 0)])\n"
-        "    try: next(runs)\n"
-        "    except Exception as error: print(type(error).__name__, flush=True)\n"
-        "    next(iter(()), None); os.kill(os.getpid(), 9)\n"
+def test_workers_end_with_their_process_and_need_no_main_guard(script, tmp_path):
+    path = tmp_path / "search.py"
+    path.write_text(
+        "import os, sys, threading; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from scripted_task import Script\n"
+        "from akd_gym.executors import Job, ProcessExecutor\n"
+        "executor = ProcessExecutor(1)\n"
+        "(_, record), *_ = executor.run(Script(Path(sys.argv[1])), [Job('a', 0)])\n"
+        "print(record.epochs, flush=True)\n"
+        "threading.Timer(0.5, os._exit, (7,)).start()\n"
+        "next(executor.run(Script(Path(sys.argv[1])), [Job('hang', 0)]))\n"
     )
-    path = tmp_path / "script.py"
-    path.write_text(script)
     done = subprocess.run([sys.executable, path, tmp_path], capture_output=True, text=True, timeout=120)
-    assert done.returncode == -9
-    assert done.stdout.split() == ["UnknownNameError"]
+    assert done.returncode == 7, done.stderr
+    worker = int(done.stdout)
+    deadline = time.monotonic() + 60
+    while is_alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_alive(worker)
+
+
+def is_alive(process):
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
