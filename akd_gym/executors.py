@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -160,10 +161,12 @@ class ProcessExecutor:
                     if silent and time.monotonic() - worker.since < limit_s:
                         continue
                     answer = None if silent else worker.take()
+                    if answer is _READY:
+                        continue
                     if isinstance(answer, TrainingRecord):
                         yield index, answer
                         continue
-                    if isinstance(answer, BaseException):
+                    if isinstance(answer, AKDGymError):
                         raise answer
                     worker.kill()
                     deaths[index] += 1
@@ -196,6 +199,15 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _Ready(Enum):
+    """What a worker says when it has started, so that a broken installation is not blamed on a student."""
+
+    READY = auto()
+
+
+_READY = _Ready.READY
+
+
 class _Worker:
     """One process and the pipe to it; the process starts with its first job.
 
@@ -206,6 +218,7 @@ class _Worker:
     def __init__(self) -> None:
         self.job: int | None = None
         self.since = 0.0
+        self._is_ready = False
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
@@ -225,17 +238,28 @@ class _Worker:
                 start_new_session=True,  # Ctrl-C is the searching process's to handle
             )
             theirs.close()
+            self._is_ready = False
         self.job, self.since = index, time.monotonic()
         with contextlib.suppress(OSError):  # it died while idle: `take` will find the pipe closed
             self.connection.send((task, job))
 
-    def take(self) -> TrainingRecord | BaseException | None:
-        """The answer, an error that is not the student's fault, or None if the process died."""
+    def take(self) -> TrainingRecord | AKDGymError | _Ready | None:
+        """The answer; `_READY` once, before the first; an error not the student's fault; None if the process died."""
         try:
             answer = self.connection.recv()
         except (EOFError, OSError):
-            return None
-        self.job = None
+            if self._is_ready:
+                return None
+            assert self._process is not None
+            self.job = None
+            return AKDGymError(
+                f"A worker process must start, but it ended with status {self._process.wait()}; "
+                "what it said is on the standard error."
+            )
+        if answer is _READY:
+            self._is_ready = True
+        else:
+            self.job = None
         return answer
 
     def kill(self) -> None:
@@ -257,6 +281,7 @@ def serve(descriptor: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     connection = Connection(descriptor)
+    connection.send(_READY)
     while True:
         try:
             task, job = connection.recv()

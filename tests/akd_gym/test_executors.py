@@ -99,6 +99,14 @@ def test_what_is_not_the_students_fault_is_raised(executor, script, name, match)
     assert outcomes(executor, script, ["a"])[0].status == "ok"
 
 
+def test_workers_that_cannot_start_are_no_fault_of_a_student(script, executor, tmp_path, monkeypatch):
+    (tmp_path / "akd_gym").mkdir()
+    (tmp_path / "akd_gym" / "__init__.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(AKDGymError, match="must start, but it ended with status 3"):
+        outcomes(executor, script, ["a"])
+
+
 def test_an_infeasible_student_is_a_record(tiny_recipe):
     task = TrainingTask("fashion", replace(tiny_recipe, time_limit_s=1e-6))
     record = task.run(Job(REFERENCE, 0))
