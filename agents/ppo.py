@@ -29,7 +29,30 @@ def ppo_settings(
 ) -> dict[str, Any]:
     """Arguments of `stable_baselines3.PPO` for a search of `budget` evaluations.
 
-    Todo:
+    An update learns from whole episodes, at least `ROLLOUT_EPISODES`, in one batch. The reward comes at the end and is
+    the architecture's, so nothing is discounted (`gamma` and `gae_lambda` 1) and every decision of an episode gets the
+    same advantage: its reward against those of the others in the batch. There is no critic (`vf_coef` 0, and
+    `MaskedActorCriticPolicy` starts it at zero): the mean of the batch is the baseline. The policy is a table of
+    logits, one a decision and option, and a linear layer on the observation, which makes a decision depend on
+    those before it. Learning rate and clip range follow the budget (`LEARNING_RATES`, `CLIP_RANGES` at
+    `ANCHOR_BUDGETS`): few candidates must be learned from in large steps.
+
+    Measured on made-up searches (`benchmarks/ppo_tuning.py`) of 48 evaluations over 20 seeds, as the later half's mean
+    reward minus the earlier half's, points: 3.1 (random search 0.2; with a critic 1.0; without the table 1.2; an MLP of
+    64-64 in its place 2.8; a third of the learning rate 1.9). The gain was positive in 20 of 20 seeds.
+
+    Args:
+        envs: Made by `make_sb3_vec_env`, or one `AKDSearch-v0`; `VecMonitor`, and `VecNormalize` of rewards alone, may
+            be around it.
+        budget: Evaluations that the whole search will make.
+        seed: Of the agent; None draws one.
+        **overrides: Arguments of `PPO` to have otherwise; `policy_kwargs` are merged.
+
+    Returns:
+        Keyword arguments: `PPO(**ppo_settings(envs, 48)).learn(35 * 48)`.
+
+    Raises:
+        InvalidSettingError: If `budget` is less than 1, or `envs` are no such environments.
     """
     if budget < 1:
         raise InvalidSettingError(f"`budget` must be at least 1 evaluation, but got {budget}.")
