@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from akd_gym.errors import CorruptFileError, RunMismatchError, StorageError
 from akd_gym.recipes import Recipe
 from akd_gym.soft_labels import cache_dir, soft_labels
 from akd_gym.teachers import load_teacher
-from akd_gym.training import TrainingState, build_student, cpu_settings, evaluate, train
+from akd_gym.training import TrainingState, build_student, check_device, cpu_settings, evaluate, train
 
 CHECKPOINT, STUDENT, RECORD = "checkpoint.safetensors", "student.safetensors", "record.json"
 
@@ -78,35 +79,41 @@ def train_fully(
         StorageError: If `out` cannot be written.
         InfeasibleCandidateError: If the training diverges.
     """
+    loaded = load_teacher(teacher, data)
     identity = {
         "architecture": str(spec),
         "data": data.name,
-        "teacher": teacher,
-        "recipe": recipe.identity(distilled=teacher is not None),
+        "fingerprint": data.fingerprint,
+        "teacher": None if loaded is None else loaded.name,
+        "teacher_weights": None if loaded is None else loaded.weights_hash,
+        "recipe": recipe.identity(distilled=loaded is not None),
         "seed": seed,
     }
+    torch_device = check_device(device)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"The folder {out} cannot be made: {error.strerror}.") from error
-    resume = load_state(out / CHECKPOINT, identity) if (out / CHECKPOINT).exists() else None
-    loaded = load_teacher(teacher, data)
+    resume, loss = load_state(out / CHECKPOINT, identity) if (out / CHECKPOINT).exists() else (None, math.nan)
     method: Distillation = HardLabels()
     if loaded is not None:
+        loaded.module.to(device)
         augment = AugmentRecipe(recipe.augment_seed, recipe.shift, recipe.flip)
         labels = soft_labels(
             loaded, data.train, data.fingerprint, augment, recipe.kept_views, cache_dir(), announce=announce
         )
         method = KD(labels, recipe.temperature, recipe.alpha)
 
-    def keep(state: TrainingState, loss: float) -> None:
+    def keep(state: TrainingState, epoch_loss: float) -> None:
+        nonlocal loss
+        loss = epoch_loss  # `train` knows none where the checkpoint was of the last epoch
         save_state(out / CHECKPOINT, state, identity, loss)
         if on_epoch is not None:
             on_epoch(state.epoch, loss)
 
     with cpu_settings(threads):
-        network = build_student(spec, data, seed, torch.device(device))
-        loss = train(network, data, recipe, method, seed=seed, resume=resume, on_epoch=keep)
+        network = build_student(spec, data, seed, torch_device)
+        train(network, data, recipe, method, seed=seed, resume=resume, on_epoch=keep)
         val_accuracy = evaluate(network, data.val, data)
         test_accuracy = None if data.test is None else evaluate(network, data.test, data)
     weights = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
@@ -132,15 +139,14 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any], loss:
         StorageError: If it cannot be written; an earlier checkpoint is as it was.
     """
     tensors = {f"network.{name}": tensor.contiguous().cpu() for name, tensor in state.network.items()}
-    for index, values in state.optimizer["state"].items():
-        tensors[f"momentum.{index}"] = values["momentum_buffer"].contiguous().cpu()
-    groups = json.dumps(state.optimizer["param_groups"])
-    about = {"epoch": str(state.epoch), "identity": json.dumps(identity), "groups": groups, "loss": repr(loss)}
+    for index, buffer in enumerate(state.momentum):
+        tensors[f"momentum.{index}"] = buffer.contiguous().cpu()
+    about = {"epoch": str(state.epoch), "identity": json.dumps(identity), "loss": repr(loss)}
     write_atomically(path, save(tensors, metadata=about))
 
 
-def load_state(path: Path, identity: dict[str, Any]) -> TrainingState:
-    """Read a training state.
+def load_state(path: Path, identity: dict[str, Any]) -> tuple[TrainingState, float]:
+    """Read a training state and the mean loss of its last epoch.
 
     Raises:
         RunMismatchError: If it belongs to another training.
@@ -150,7 +156,7 @@ def load_state(path: Path, identity: dict[str, Any]) -> TrainingState:
         with safetensors.safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = file.metadata()
-        found, groups, epoch = json.loads(about["identity"]), json.loads(about["groups"]), int(about["epoch"])
+        found, epoch, loss = json.loads(about["identity"]), int(about["epoch"]), float(about["loss"])
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise CorruptFileError(f"The checkpoint {path} is damaged ({error}): remove it to begin anew.") from error
     differing = sorted(key for key in identity if json.loads(json.dumps(identity[key])) != found.get(key))
@@ -159,12 +165,8 @@ def load_state(path: Path, identity: dict[str, Any]) -> TrainingState:
             f"{path.parent} holds the checkpoint of a training with other {', '.join(differing)}: take another."
         )
     network = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
-    momentum = {
-        int(name.removeprefix("momentum.")): {"momentum_buffer": tensor}
-        for name, tensor in tensors.items()
-        if name.startswith("momentum.")
-    }
-    return TrainingState(epoch, network, {"state": momentum, "param_groups": groups})
+    momentum = [tensors[f"momentum.{index}"] for index in range(len(tensors) - len(network))]
+    return TrainingState(epoch, network, momentum), loss
 
 
 def load_student(path: Path, spec: NetworkSpec) -> tuple[torch.nn.Module, dict[str, str]]:

@@ -7,21 +7,21 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd  # the function: constructing the class loads a compiler of 150 MiB in every worker
 
 from akd_gym.architecture import NetworkSpec
 from akd_gym.augment import AugmentRecipe
 from akd_gym.data import ImageSet, TaskData
 from akd_gym.distill import KD, Distillation, HardLabels
-from akd_gym.errors import InfeasibleCandidateError
+from akd_gym.errors import InfeasibleCandidateError, InvalidSettingError
 from akd_gym.networks import build_network
 from akd_gym.recipes import Recipe
 from akd_gym.soft_labels import SoftLabels
 
-_EVAL_BATCH = 512
+_EVAL_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TrainingState:
 
     epoch: int
     network: dict[str, Tensor]
-    optimizer: dict[str, Any]
+    momentum: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,23 @@ def train_student(
     return TrainingOutcome(accuracy, loss, time.perf_counter() - start, recipe.epochs)
 
 
+def check_device(name: str) -> torch.device:
+    """The torch device called `name`.
+
+    Raises:
+        InvalidSettingError: If there is none, or this machine does not have it.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise InvalidSettingError(
+            f"`device` must be one that torch can use here, such as cpu or cuda, but got {name!r}: {reason}"
+        ) from error
+    return device
+
+
 def build_student(spec: NetworkSpec, data: TaskData, seed: int, device: torch.device) -> nn.Module:
     """Build a student for the data, its initial weights drawn by `seed`, in the memory format that trains fastest."""
     network = build_network(spec, data.num_classes, data.in_channels, generator=torch.Generator().manual_seed(seed))
@@ -125,17 +142,11 @@ def train(
     images, labels = data.train.images.to(device), data.train.labels.to(device)
     batch_size = min(recipe.batch_size, len(labels))
     steps = len(labels) // batch_size  # an epoch's last, smaller batch is left out: batch norm wants full ones
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-        foreach=True,
-    )
+    weights: list[Tensor] = list(network.parameters())
+    momentum: list[Tensor | None] = [None] * len(weights)
     if resume is not None:
         network.load_state_dict(resume.network)
-        optimizer.load_state_dict(resume.optimizer)
+        momentum = [torch.empty_like(own).copy_(kept) for own, kept in zip(weights, resume.momentum, strict=True)]
     network.train()
     mean_loss = math.nan
     for epoch in range(0 if resume is None else resume.epoch, recipe.epochs):
@@ -147,14 +158,12 @@ def train(
         total_loss = torch.zeros((), device=device)
         for step in range(steps):
             rows = order[step * batch_size : (step + 1) * batch_size]
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(epoch + (step + 1) / steps)
             with mixed_precision(device):
                 logits = network(normalise(pictures[rows]))
             loss = method.loss(logits.float(), labels[rows], rows)
-            optimizer.zero_grad(set_to_none=True)
+            network.zero_grad()
             loss.backward()
-            optimizer.step()
+            step_sgd(weights, momentum, recipe, recipe.learning_rate_at(epoch + (step + 1) / steps))
             total_loss += loss.detach()
             if time.perf_counter() > deadline:
                 raise InfeasibleCandidateError("time_limit", f"after {epoch + step / steps:.1f} epochs")
@@ -162,8 +171,30 @@ def train(
         if not math.isfinite(mean_loss):
             raise InfeasibleCandidateError("diverged", f"the loss was {mean_loss} in epoch {epoch + 1}")
         if on_epoch is not None:
-            on_epoch(TrainingState(epoch + 1, network.state_dict(), optimizer.state_dict()), mean_loss)
+            kept = [buffer for buffer in momentum if buffer is not None]
+            on_epoch(TrainingState(epoch + 1, network.state_dict(), kept), mean_loss)
     return mean_loss
+
+
+@torch.no_grad()
+def step_sgd(weights: list[Tensor], momentum: list[Tensor | None], recipe: Recipe, learning_rate: float) -> None:
+    """Change `weights` by their gradients, in place, and fill `momentum` at the first step.
+
+    One fused kernel for all weights: on a CPU torch's `foreach` is a loop over them and takes twice as long. It goes
+    through memory and not by strides, so a buffer must lie as its weights do.
+    """
+    sgd(
+        weights,
+        [own.grad for own in weights],  # type: ignore[misc]  # after `backward` each has one
+        momentum,
+        fused=True,
+        weight_decay=recipe.weight_decay,
+        momentum=recipe.momentum,
+        lr=learning_rate,
+        dampening=0.0,
+        nesterov=recipe.momentum > 0,
+        maximize=False,
+    )
 
 
 @torch.no_grad()

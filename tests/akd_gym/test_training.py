@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from akd_gym.augment import AugmentRecipe
-from akd_gym.distill import HardLabels
+from akd_gym.distill import KD, HardLabels
 from akd_gym.errors import InfeasibleCandidateError
 from akd_gym.executors import load_task_data
 from akd_gym.soft_labels import soft_labels
@@ -52,14 +52,39 @@ def test_a_teacher_changes_what_is_learned(data, tiny_recipe, tmp_path):
     assert train_student(REFERENCE, data, replace(tiny_recipe, alpha=0.0), labels).loss == pytest.approx(hard.loss)
 
 
+def test_students_see_in_each_epoch_what_the_teacher_saw(data, tiny_recipe, tmp_path):
+    """The classic silent bug of cached soft labels: they must be the live teacher's for the student's own pictures."""
+    recipe = replace(tiny_recipe, epochs=3, views=2, augment_seed=5)
+    teacher = load_teacher("shipped:resnet", data)
+    augment = AugmentRecipe(recipe.augment_seed, recipe.shift, recipe.flip)
+    labels = soft_labels(teacher, data.train, data.fingerprint, augment, recipe.kept_views, tmp_path)
+    network = build_student(REFERENCE, data, 0, torch.device("cpu"))
+    seen = []
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+
+    class Compared(KD):
+        def loss(self, logits, true_classes, rows):
+            assert torch.equal(true_classes, data.train.labels[rows])
+            with torch.no_grad():  # the teacher scales pixels as the student does
+                live = teacher.module(seen[-1]).log_softmax(1)
+            assert torch.allclose(self._log_teacher[rows], live, atol=1e-2)  # float16 on the disk
+            return super().loss(logits, true_classes, rows)
+
+    assert (teacher.mean, teacher.std) == (data.mean, data.std)
+    train(network, data, recipe, Compared(labels), seed=0)
+    steps = len(data.train) // recipe.batch_size
+    assert len(seen) == 3 * steps
+    assert not torch.equal(seen[0], seen[steps])
+
+
 def test_resumed_training_ends_where_an_unbroken_one_does(data, tiny_recipe):
     recipe = replace(tiny_recipe, epochs=3)
     states = []
 
     def keep(state, loss):
         copy = {name: tensor.clone() for name, tensor in state.network.items()}
-        momentum = {k: {"momentum_buffer": v["momentum_buffer"].clone()} for k, v in state.optimizer["state"].items()}
-        states.append(replace(state, network=copy, optimizer=state.optimizer | {"state": momentum}))
+        momentum = [buffer.contiguous().clone() for buffer in state.momentum]  # as read from a file
+        states.append(replace(state, network=copy, momentum=momentum))
 
     unbroken = build_student(REFERENCE, data, 0, torch.device("cpu"))
     loss = train(unbroken, data, recipe, HardLabels(), seed=0, on_epoch=keep)
@@ -67,6 +92,39 @@ def test_resumed_training_ends_where_an_unbroken_one_does(data, tiny_recipe):
     assert train(resumed, data, recipe, HardLabels(), seed=0, resume=states[0]) == loss
     for a, b in zip(unbroken.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def build_in_double_precision(spec, data, memory_format):
+    """At single precision rounding errors grow into other networks within ten steps."""
+    network = build_student(spec, data, 0, torch.device("cpu")).double().to(memory_format=memory_format)
+    network.register_forward_pre_hook(lambda _, images: images[0].double())
+    return network.train()
+
+
+@pytest.mark.parametrize("choices", [(0, 3, 1, 1, 2), (1, 2, 1, 1, 1), (3, 3, 0, 2, 0)])
+def test_what_makes_training_fast_changes_no_weight(choices, data, tiny_recipe):
+    """Channels-last and the fused optimizer against the loop as one would write it down."""
+    recipe = replace(tiny_recipe, weight_decay=0.01)
+    spec = SPACE.network(choices * 7)
+    fast = build_in_double_precision(spec, data, torch.channels_last)
+    train(fast, data, recipe, HardLabels(), seed=0)
+
+    plain = build_in_double_precision(spec, data, torch.contiguous_format)
+    optimizer = torch.optim.SGD(
+        plain.parameters(), lr=0.0, momentum=0.9, weight_decay=0.01, nesterov=True, foreach=False, fused=False
+    )
+    normalise = Normalise(data, torch.device("cpu"))
+    for epoch in range(2):
+        pictures = AugmentRecipe().view(data.train.images, data.train.indices, epoch)
+        order = torch.randperm(128, generator=torch.Generator().manual_seed(epoch))
+        for step, rows in enumerate(order.split(32)):
+            optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch + (step + 1) / 4)
+            logits = plain(normalise(pictures[rows]).contiguous()).float()
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(logits, data.train.labels[rows]).backward()
+            optimizer.step()
+    for ours, theirs in zip(fast.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_divergence_and_time_are_infeasible(data, tiny_recipe):
