@@ -146,11 +146,9 @@ SKELETONS: dict[str, Skeleton] = {
         "small",
         repeats=(1, 1, 2, 1, 2, 1, 1),
         filters=(8, 12, 16, 16, 24, 24, 32),
-        strides=(1, 2, 1, 1, 1, 1, 1),
+        strides=(1, 2, 1, 1, 2, 1, 1),
         stem_channels=8,
         head_channels=64,
-        stem_kernel=5,
-        stem_stride=3,
     ),
 }
 
