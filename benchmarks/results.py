@@ -1,0 +1,105 @@
+"""What each benchmark must reach, and the file that keeps what it reached."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from akd_gym.analysis.files import write_atomically
+from akd_gym.device_lab.machine import cpu_model
+from akd_gym.executors import available_cores
+
+RESULTS = Path(__file__).with_name("results.json")
+
+Measurement = dict[str, Any]
+"""`value` (None where it could not be measured, with a `note` that says why) and whatever explains it."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number to reach.
+
+    Attributes:
+        part: Module of this package whose `measure` gives it.
+        what: Of what it is the number.
+        reach: The bound.
+        at_least: Whether the bound is a lower one.
+    """
+
+    part: str
+    what: str
+    reach: float
+    at_least: bool = False
+
+    @property
+    def bound(self) -> str:
+        """As text, e.g. `"<= 100"`."""
+        return f"{'>=' if self.at_least else '<='} {self.reach:g}"
+
+    def met_by(self, value: float) -> bool:
+        """Whether `value` reaches it."""
+        return value >= self.reach if self.at_least else value <= self.reach
+
+
+TARGETS: dict[str, Target] = {
+    "kd_cost_ratio": Target("proxy", "proxy seconds with KD / with hard labels, soft labels cached", 1.05),
+    "proxy_efficiency": Target(
+        "proxy", "bare forward, backward, step and final evaluation seconds / proxy seconds", 0.95, at_least=True
+    ),
+    "proxy_speedup": Target("proxy", "candidates an hour / by a plain DataLoader loop", 3, at_least=True),
+    "search_peak_mib": Target("memory", "peak memory of a worker of the default search beyond torch's own, MiB", 300),
+    "ledger_lookup_us": Target("ledger", "median look-up among 1,000,000 evaluations, microseconds", 100),
+    "export_seconds_ratio": Target("export", "litert-torch export seconds / ours", 50, at_least=True),
+}
+"""By key; design, section 7."""
+
+
+def read_results() -> dict[str, Any]:
+    """The entries of the file by key; none where there is no file yet."""
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return results
+
+
+def write_results(measurements: dict[str, Measurement], load: float) -> None:
+    """Put measurements into the file; entries of other keys stay.
+
+    Args:
+        measurements: By key of `TARGETS`.
+        load: Of the machine before they were taken: the mean number of busy processes in the last minute.
+    """
+    entries = read_results()
+    for key, measurement in measurements.items():
+        target, value = TARGETS[key], measurement["value"]
+        entries[key] = {
+            "value": value,
+            "reach": target.bound,
+            "met": None if value is None else target.met_by(value),
+            "what": target.what,
+            "details": {name: detail for name, detail in measurement.items() if name != "value"},
+            "machine": machine() | {"load_before": round(load, 2)},
+        }
+    ordered = {key: entries[key] for key in TARGETS if key in entries}
+    write_atomically(RESULTS, (json.dumps(ordered, indent=2) + "\n").encode())
+
+
+def machine() -> dict[str, Any]:
+    """What was measured on, and when."""
+    return {
+        "cpu": cpu_model(),
+        "cores": available_cores(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def load_now() -> float:
+    """Mean number of busy processes in the last minute."""
+    return os.getloadavg()[0]
