@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -28,6 +27,8 @@ def save_checkpoint(run: Path, model: BaseAlgorithm) -> Path:
     final = folder / f"{model.num_timesteps:010d}"
     draft = folder / ".draft"
     try:
+        if final.exists():  # a resumed search begins where it was saved
+            return final
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         model.save(draft / "agent.zip")
@@ -38,7 +39,6 @@ def save_checkpoint(run: Path, model: BaseAlgorithm) -> Path:
             numpy_keys=keys,
             numpy_rest=np.array([position, has_gauss, gauss]),
         )
-        shutil.rmtree(final, ignore_errors=True)
         draft.rename(final)
         for old in folder.iterdir():
             if old != final:
@@ -67,7 +67,7 @@ def load_checkpoint(checkpoint: Path, envs: VecEnv) -> PPO:
         model = PPO.load(checkpoint / "agent.zip", env=envs)
         with np.load(checkpoint / "random.npz", allow_pickle=False) as random:
             state: dict[str, Any] = dict(random)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError) as error:
+    except Exception as error:  # a damaged pickle raises anything
         raise CorruptFileError(
             f"The checkpoint {checkpoint} is damaged ({error}): remove it, and the search begins its agent anew "
             "while the ledger keeps every evaluation."

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import filelock
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from akd_gym.agents.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from akd_gym.agents.ppo import ppo_settings
-from akd_gym.agents.settings import SearchSettings, read_settings
-from akd_gym.analysis.files import write_atomically
+from akd_gym.agents.settings import (
+    SETTINGS_FILE,
+    SearchSettings,
+    differing_fields,
+    read_search_name,
+    read_settings,
+    write_settings,
+)
 from akd_gym.analysis.outcomes import Outcome, derive_outcomes
 from akd_gym.envs.sb3 import make_sb3_vec_env
-from akd_gym.errors import RunMismatchError, StorageError
+from akd_gym.errors import AKDGymError, RunMismatchError, StorageError
 from akd_gym.evaluation import Announce, ProxyEvaluator, make_evaluator
-from akd_gym.ledger import Candidate, Ledger, TrainingRecord
-from akd_gym.reward import Reward
+from akd_gym.ledger import Candidate, EvaluatedCandidate, Ledger, TrainingRecord
+from akd_gym.reward import INFEASIBLE_REWARD, Reward
 
 Infos = Sequence[dict[str, Any]]
+
+_LOCK_FILE = ".lock"
 
 
 class SearchResult(NamedTuple):
@@ -42,8 +52,8 @@ class SearchResult(NamedTuple):
 class SearchObserver:
     """Told what happens during a search; the command line shows it. Every method does nothing here."""
 
-    def begin(self, settings: SearchSettings, target: float, unit: str, done: int) -> None:
-        """The search begins, with `done` candidates behind it."""
+    def begin(self, settings: SearchSettings, target: float, unit: str, earlier: Sequence[Outcome]) -> None:
+        """The search begins, or goes on with the `earlier` candidates behind it."""
 
     def trained(self, architecture: str, record: TrainingRecord) -> None:
         """One student has been trained."""
@@ -63,7 +73,8 @@ def run_search(
     """Search with PPO until the budget is spent, or go on with a search that was stopped.
 
     A stopped search continues as if nothing had happened: the agent's weights, optimiser and random state are
-    those of the beginning of the interrupted round, and what was already evaluated comes from the ledger.
+    those of the beginning of the interrupted round, and what was already evaluated comes from the ledger. What a
+    repaired ledger has lost is evaluated again.
 
     Args:
         settings: What to search.
@@ -73,27 +84,39 @@ def run_search(
         observer: Told how the search goes.
 
     Raises:
-        RunMismatchError: If `run` holds another search, or holds one and `resume` is not set, or the reverse.
+        RunMismatchError: If `run` holds another search, or holds one and `resume` is not set, or the reverse, or
+            another process searches in it.
         StorageError: If `run` cannot be written.
         AKDGymError: See `make_evaluator`.
     """
     observer = observer or SearchObserver()
-    _prepare(settings, run, resume)
-    with Ledger.open(settings.ledger or run / "ledger.sqlite") as ledger:
-        evaluator = make_evaluator(
-            space=settings.space,
-            skeleton=settings.skeleton,
-            teacher=settings.teacher,
-            data=settings.data,
-            cost=settings.cost,
-            latency=settings.latency,
-            recipe=settings.recipe,
-            seed=settings.seed,
-            ledger=ledger,
-            workers=settings.workers,
-            device=settings.device,
-            announce=announce,
-        )
+    if settings.ledger is not None:
+        settings = replace(settings, ledger=settings.ledger.absolute())  # to be found again from any folder
+    is_new = _check(settings, run, resume)
+    with _writing(run):
+        if is_new:
+            write_settings(run, settings)
+        elif _is_finished(settings, run):
+            return read_outcomes(run)
+        try:
+            evaluator = make_evaluator(
+                space=settings.space,
+                skeleton=settings.skeleton,
+                teacher=settings.teacher,
+                data=settings.data,
+                cost=settings.cost,
+                latency=settings.latency,
+                recipe=settings.recipe,
+                seed=settings.seed,
+                ledger=_ledger_path(settings, run),
+                workers=settings.workers,
+                device=settings.device,
+                announce=announce,
+            )
+        except AKDGymError:
+            if is_new:
+                _unmake(run)
+            raise
         try:
             return _search(settings, run, evaluator, observer)
         finally:
@@ -107,8 +130,8 @@ def read_outcomes(run: Path) -> SearchResult:
         RunMismatchError: If `run` is no run directory, or nothing was evaluated yet.
     """
     settings = read_settings(run)
-    with Ledger.open(settings.ledger or run / "ledger.sqlite", read_only=True) as ledger:
-        outcomes = derive_outcomes(ledger.evaluations(_search_name(run)), _reward(settings))
+    with Ledger.open(_ledger_path(settings, run), read_only=True) as ledger:
+        outcomes = derive_outcomes(ledger.evaluations(read_search_name(run)), _reward(settings))
     if not outcomes:
         raise RunMismatchError(f"The search in {run} must have evaluated a round, but it has not yet.")
     return SearchResult(outcomes, outcomes[-1].target, outcomes[-1].unit)
@@ -118,12 +141,19 @@ class _RoundRecorder(BaseCallback):
     """Puts every round into the ledger and every beginning of a round into a checkpoint."""
 
     def __init__(
-        self, settings: SearchSettings, run: Path, evaluator: ProxyEvaluator, observer: SearchObserver
+        self,
+        settings: SearchSettings,
+        run: Path,
+        evaluator: ProxyEvaluator,
+        observer: SearchObserver,
+        earlier: Sequence[Outcome],
     ) -> None:
         super().__init__()
-        self._settings, self._run, self._evaluator, self._observer = settings, run, evaluator, observer
+        self._run, self._evaluator, self._observer = run, evaluator, observer
+        self._name = read_search_name(run)
+        self._last_step = settings.budget * len(evaluator.space.decisions)
         self._began = time.perf_counter()
-        self._best_reward = -1.0
+        self._best_reward = max((outcome.reward for outcome in earlier), default=INFEASIBLE_REWARD)
 
     def _on_rollout_start(self) -> None:
         save_checkpoint(self._run, self.model)
@@ -132,7 +162,10 @@ class _RoundRecorder(BaseCallback):
     def _on_step(self) -> bool:
         if self.locals["dones"][0]:
             self._record(self.locals["infos"], [float(r) for r in self.locals["rewards"]])
-        return True
+            self._began = time.perf_counter()
+        assert isinstance(self.model, PPO)
+        update_follows = self.locals["n_steps"] + 1 == self.model.n_steps
+        return update_follows or self.model.num_timesteps < self._last_step  # the budget may end between updates
 
     def _record(self, infos: Infos, rewards: Sequence[float]) -> None:
         evaluator, size = self._evaluator, len(infos)
@@ -152,7 +185,7 @@ class _RoundRecorder(BaseCallback):
                         params=info["params"],
                         target=info["target"],
                         from_ledger=info["from_ledger"],
-                        search=_search_name(self._run),
+                        search=self._name,
                     )
                 )
         self._log(infos, rewards)
@@ -170,6 +203,7 @@ class _RoundRecorder(BaseCallback):
             name = "latency_ms" if unit == "ms" else "madds"
             self.logger.record("search/accuracy", sum(i["accuracy"] for i, _ in feasible) / len(feasible))
             self.logger.record(f"search/{name}", sum(i["cost"] for i, _ in feasible) / len(feasible))
+        self.logger.dump(self.model.num_timesteps)  # an update may learn from several rounds
 
 
 def _search(settings: SearchSettings, run: Path, evaluator: ProxyEvaluator, observer: SearchObserver) -> SearchResult:
@@ -182,29 +216,30 @@ def _search(settings: SearchSettings, run: Path, evaluator: ProxyEvaluator, obse
         model = PPO(**arguments, tensorboard_log=str(run / "tensorboard"))
     else:
         model = load_checkpoint(checkpoint, envs)
-    observer.begin(settings, target, evaluator.cost_unit, model.num_timesteps // decisions)
+        model.tensorboard_log = str(run / "tensorboard")  # the directory may have been moved
+    done, name = model.num_timesteps // decisions, read_search_name(run)
+    lost = [e.candidate.choices for e in evaluator.ledger.evaluations(name) if _is_lost(e)]
+    for start in range(0, len(lost), settings.round_size):
+        evaluator.evaluate(lost[start : start + settings.round_size])
+    outcomes = derive_outcomes(evaluator.ledger.evaluations(name), _reward(settings))
+    earlier = [outcome for outcome in outcomes if outcome.number < done]
+    observer.begin(settings, target, evaluator.cost_unit, earlier)
     evaluator.on_training = observer.trained
     left = settings.budget * decisions - model.num_timesteps
     if left > 0:
-        recorder = _RoundRecorder(settings, run, evaluator, observer)
+        recorder = _RoundRecorder(settings, run, evaluator, observer, earlier)
         model.learn(left, callback=recorder, tb_log_name="PPO", reset_num_timesteps=False)
         save_checkpoint(run, model)
     return read_outcomes(run)
 
 
-def _prepare(settings: SearchSettings, run: Path, resume: bool) -> None:
-    path = run / "settings.json"
-    if not path.exists():
+def _check(settings: SearchSettings, run: Path, resume: bool) -> bool:
+    """Whether the search in `run` is a new one."""
+    if not (run / SETTINGS_FILE).exists():
         if resume:
-            raise RunMismatchError(f"{run} must hold a search to resume, but it has no settings.json.")
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"The run directory {run} cannot be made: {error.strerror}.") from error
-        write_atomically(path, (json.dumps(settings.to_json(), indent=2) + "\n").encode())
-        return
-    found = read_settings(run)
-    differing = sorted(k for k, v in found.to_json().items() if k != "workers" and v != settings.to_json()[k])
+            raise RunMismatchError(f"{run} must hold a search to resume, but it has no {SETTINGS_FILE}.")
+        return True
+    differing = [name for name in differing_fields(read_settings(run), settings) if name != "workers"]
     if differing:
         raise RunMismatchError(
             f"{run} must hold a search of these settings, but differs in {', '.join(differing)}. "
@@ -212,12 +247,50 @@ def _prepare(settings: SearchSettings, run: Path, resume: bool) -> None:
         )
     if not resume:
         raise RunMismatchError(f"{run} holds this search already. Continue it with `akd search --resume {run}`.")
+    return False
+
+
+@contextlib.contextmanager
+def _writing(run: Path) -> Iterator[None]:
+    """Keeps a run directory to this process, and turns the system's refusals to write into `StorageError`."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / _LOCK_FILE).touch()  # where it cannot be made, a lock would only be waited for
+        with filelock.FileLock(run / _LOCK_FILE, timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise RunMismatchError(f"{run} must not be in use, but another process is searching in it.") from error
+    except OSError as error:
+        if isinstance(error, AKDGymError):
+            raise
+        raise StorageError(f"The run directory {run} cannot be written: {error.strerror or error}.") from error
+
+
+def _unmake(run: Path) -> None:
+    """Nothing was paid for: with the mistake put right, the same command may use the same directory."""
+    with contextlib.suppress(OSError):
+        (run / SETTINGS_FILE).unlink(missing_ok=True)
+        (run / _LOCK_FILE).unlink(missing_ok=True)
+        run.rmdir()  # only if nothing else is in it
+
+
+def _is_finished(settings: SearchSettings, run: Path) -> bool:
+    with Ledger.open(_ledger_path(settings, run)) as ledger:
+        evaluations = list(ledger.evaluations(read_search_name(run)))
+    if not evaluations or any(_is_lost(evaluation) for evaluation in evaluations):
+        return False
+    return evaluations[-1].candidate.number + 1 >= settings.budget
+
+
+def _is_lost(evaluation: EvaluatedCandidate) -> bool:
+    """Whether a candidate's training or latency is gone from the ledger: it was damaged and repaired."""
+    unmeasured = evaluation.candidate.latency_context is not None and evaluation.latency is None
+    return unmeasured or evaluation.reason == "not_trained"
+
+
+def _ledger_path(settings: SearchSettings, run: Path) -> Path:
+    return settings.ledger or run / "ledger.sqlite"
 
 
 def _reward(settings: SearchSettings) -> Reward:
     return Reward(settings.reward, settings.reward_weight)
-
-
-def _search_name(run: Path) -> str:
-    """A search's name in a ledger that several may share."""
-    return run.resolve().name

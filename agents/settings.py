@@ -6,15 +6,38 @@ This module imports no torch.
 from __future__ import annotations
 
 import json
+import math
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from akd_gym.errors import CorruptFileError, InvalidSettingError, RunMismatchError, SchemaVersionError
+import tyro
+
+from akd_gym.analysis.files import write_atomically
+from akd_gym.errors import (
+    CorruptFileError,
+    InvalidSettingError,
+    RunMismatchError,
+    SchemaVersionError,
+    StorageError,
+)
 from akd_gym.recipes import RECIPES, Recipe, default_recipe
+from akd_gym.reward import Reward
 
 SCHEMA_VERSION = 1
+SETTINGS_FILE = "settings.json"
+_LARGEST_SEED = 2**32 - 1  # of NumPy's, which SB3 seeds
+
+
+def optional(metavar: str) -> Any:
+    """How the command line shows an option that may be left out and says itself what then holds."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=_hint)
+
+
+def _hint(default: str) -> str:
+    return "" if default == "None" else f"(default: {default})"
 
 
 @dataclass(frozen=True)
@@ -23,7 +46,7 @@ class SearchSettings:
 
     space: str = "akd"
     """Search space: akd (the paper's 35 decisions), mnas (MnasNet's 42), or module:attribute."""
-    skeleton: str | None = None
+    skeleton: Annotated[str | None, optional("NAME")] = None
     """What the decisions vary: small or mnasnet; by default small up to 64 px, mnasnet beyond."""
     teacher: str = "shipped:inception"
     """Who is distilled: shipped:resnet|inception|mixer, file:PATH@ARCHITECTURE, or none for hard labels."""
@@ -33,33 +56,36 @@ class SearchSettings:
     """What accuracy is weighed against."""
     latency: str = "host"
     """Where latency is measured: host is this machine, one pinned core."""
-    target_ms: float | None = None
+    target_ms: Annotated[float | None, optional("MS")] = None
     """Latency to aim at, in milliseconds; by default that of the space's reference architecture."""
-    target_madds: float | None = None
+    target_madds: Annotated[float | None, optional("COUNT")] = None
     """Multiply-adds to aim at, where they are the cost; by default those of the reference architecture."""
     reward: Literal["absolute", "soft", "hard"] = "absolute"
     """absolute keeps to the target; soft is the paper's accuracy x (cost / target)^-0.07; hard cuts above it."""
-    reward_weight: float | None = None
+    reward_weight: Annotated[float | None, optional("WEIGHT")] = None
     """Weight of the cost in the reward; by default the kind's own."""
     budget: int = 48
     """Candidates to evaluate."""
     round_size: int = 8
     """Candidates of a round: evaluated side by side, then the agent learns from them."""
-    workers: int | None = None
+    workers: Annotated[int | None, optional("N")] = None
     """Students trained at once; by default one a core."""
     device: str = "cpu"
     """Where students are trained: cpu or cuda."""
     seed: int = 0
     """Of the agent and of the students' initial weights."""
-    ledger: Path | None = None
+    ledger: Annotated[Path | None, optional("FILE")] = None
     """A ledger shared with other searches; by default one in the run directory."""
     recipe: Recipe = field(default_factory=lambda: RECIPES["fashion"])
     """How each candidate is trained."""
 
     def __post_init__(self) -> None:
-        for name in ("budget", "round_size"):
-            if getattr(self, name) < 1:
-                raise InvalidSettingError(f"`{name}` must be at least 1, but got {getattr(self, name)}.")
+        for name in ("budget", "round_size", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidSettingError(f"`{name}` must be at least 1, but got {value}.")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise InvalidSettingError(f"`seed` must be from 0 to {_LARGEST_SEED}, but got {self.seed}.")
         if self.budget % self.round_size:
             raise InvalidSettingError(
                 f"`budget` must be a multiple of `round_size` ({self.round_size}), but got {self.budget}."
@@ -68,8 +94,9 @@ class SearchSettings:
             target = getattr(self, name)
             if target is not None and self.cost != cost:
                 raise InvalidSettingError(f"`{name}` needs `cost={cost}`, but the cost is {self.cost}.")
-            if target is not None and not target > 0:
-                raise InvalidSettingError(f"`{name}` must be positive, but got {target}.")
+            if target is not None and not 0 < target < math.inf:
+                raise InvalidSettingError(f"`{name}` must be positive and finite, but got {target}.")
+        Reward(self.reward, self.reward_weight)  # says what is wrong with them
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` is the inverse."""
@@ -91,10 +118,13 @@ class SearchSettings:
                 f"The settings have schema version {version}, but this akd_gym knows up to {SCHEMA_VERSION}: update it."
             )
         known = {f.name for f in fields(cls)}
-        if not set(values) <= known:
-            raise InvalidSettingError(f"Settings have the fields {sorted(known)}, but got {sorted(values)}.")
-        values["recipe"] = Recipe(**values["recipe"])
-        values["ledger"] = None if values["ledger"] is None else Path(values["ledger"])
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InvalidSettingError(f"Settings have the fields {sorted(known)}, but got {unknown}.")
+        if "recipe" in values:
+            values["recipe"] = Recipe(**values["recipe"])
+        if values.get("ledger") is not None:
+            values["ledger"] = Path(values["ledger"])
         return cls(**values)
 
     def env_kwargs(self) -> dict[str, Any]:
@@ -129,6 +159,16 @@ def settings_for(data: str) -> SearchSettings:
     return SearchSettings(data=data, recipe=default_recipe(data))
 
 
+def write_settings(run: Path, settings: SearchSettings) -> None:
+    """Make a directory the run directory of a new search, with a name of its own in ledgers that several share.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    document = {"search": f"{run.resolve().name}-{secrets.token_hex(4)}"} | settings.to_json()
+    write_atomically(run / SETTINGS_FILE, (json.dumps(document, indent=2) + "\n").encode())
+
+
 def read_settings(run: Path) -> SearchSettings:
     """The settings of a run directory.
 
@@ -136,12 +176,40 @@ def read_settings(run: Path) -> SearchSettings:
         RunMismatchError: If `run` is no run directory.
         CorruptFileError: If the settings cannot be read.
     """
-    path = run / "settings.json"
+    return _read(run)[1]
+
+
+def read_search_name(run: Path) -> str:
+    """What the search of a run directory is called in its ledger, wherever the directory lies now.
+
+    Raises:
+        RunMismatchError: If `run` is no run directory.
+        CorruptFileError: If the settings cannot be read.
+    """
+    return _read(run)[0]
+
+
+def differing_fields(one: SearchSettings, other: SearchSettings) -> list[str]:
+    """The fields in which two settings differ, those of the recipe as `recipe.epochs`."""
+    return sorted(name for name, value in _flat(one).items() if value != _flat(other)[name])
+
+
+def _flat(settings: SearchSettings) -> dict[str, Any]:
+    plain = settings.to_json()
+    recipe = plain.pop("recipe")
+    return plain | {f"recipe.{name}": value for name, value in recipe.items()}
+
+
+def _read(run: Path) -> tuple[str, SearchSettings]:
+    path = run / SETTINGS_FILE
     try:
-        return SearchSettings.from_json(json.loads(path.read_text()))
-    except FileNotFoundError as error:
-        raise RunMismatchError(f"{run} must be the directory of a search, but it has no settings.json.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, (InvalidSettingError, SchemaVersionError)):
+        document = dict(json.loads(path.read_text()))
+        return str(document.pop("search", run.resolve().name)), SearchSettings.from_json(document)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RunMismatchError(f"{run} must be the directory of a search, but it has no {SETTINGS_FILE}.") from error
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, SchemaVersionError):
             raise
         raise CorruptFileError(f"{path} must hold the settings of a search as JSON, but: {error}.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,16 +157,22 @@ class ProxyEvaluator:
         """
         networks = [self.space.network(c) for c in choices]
         names = [str(network) for network in networks]
-        unknown = {name for name in names if not self._is_known(name)}
+        to_train = {name for name in names if self._training(name) is None}
+        to_measure = {name for name in names if self._latency(name) is None} if self.latency_context else set()
+        start = time.perf_counter()
         latencies = {} if self.latency_context is None else self.measure(names)
+        measuring_s = (time.perf_counter() - start) / max(1, len(to_measure))
         measurable = [n for n in dict.fromkeys(names) if n not in latencies or latency_ms(latencies[n]) is not None]
         trainings = self.train(measurable)
         evaluations = []
         for name, network in zip(names, networks, strict=True):
-            evaluations.append(
-                self._evaluation(name, network, trainings.get(name), latencies.get(name), name in unknown)
-            )
-            unknown.discard(name)  # a repeat within the round is not paid for
+            training = trainings.get(name)
+            paid_s = [measuring_s] if name in to_measure else []
+            if training is not None and name in to_train:
+                paid_s.append(training.seconds)
+            evaluations.append(self._evaluation(name, network, training, latencies.get(name), paid_s))
+            to_measure.discard(name)  # a repeat within the round is not paid for
+            to_train.discard(name)
         return evaluations
 
     def train(self, architectures: Sequence[str]) -> dict[str, TrainingRecord]:
@@ -188,7 +195,7 @@ class ProxyEvaluator:
         """
         assert self._meter is not None
         assert self.latency_context is not None
-        known = {name: self.ledger.find_latency(self.latency_context, name) for name in architectures}
+        known = {name: self._latency(name) for name in architectures}
         new = [name for name, record in known.items() if record is None]
         if new:
             models = [(name, self._export(name)) for name in new]
@@ -212,11 +219,9 @@ class ProxyEvaluator:
     def _training(self, name: str) -> TrainingRecord | None:
         return self.ledger.find_training(self.training_context, name, self.seed)
 
-    def _is_known(self, name: str) -> bool:
-        if self.latency_context is None:
-            return self._training(name) is not None
-        latency = self.ledger.find_latency(self.latency_context, name)
-        return latency is not None and (latency_ms(latency) is None or self._training(name) is not None)
+    def _latency(self, name: str) -> dict[str, Any] | None:
+        assert self.latency_context is not None
+        return self.ledger.find_latency(self.latency_context, name)
 
     def _evaluation(
         self,
@@ -224,7 +229,7 @@ class ProxyEvaluator:
         network: NetworkSpec,
         training: TrainingRecord | None,
         latency: dict[str, Any] | None,
-        paid: bool,
+        paid_s: Sequence[float],
     ) -> Evaluation:
         cost = self.cost_of(network)
         measured_ms = None if latency is None else latency_ms(latency)
@@ -241,8 +246,8 @@ class ProxyEvaluator:
             device=None if latency is None else latency["device"],
             madds=cost.madds,
             params=cost.params,
-            seconds=training.seconds if paid and training is not None else 0.0,
-            from_ledger=not paid,
+            seconds=sum(paid_s),
+            from_ledger=not paid_s,
         )
 
 
@@ -287,7 +292,9 @@ def make_evaluator(
     from akd_gym.device_lab import make_latency_meter
     from akd_gym.soft_labels import cache_dir, soft_labels
     from akd_gym.teachers import load_teacher
+    from akd_gym.training import check_device
 
+    check_device(device)
     meter = make_latency_meter(latency) if cost == "latency" else None
     recipe = default_recipe(data) if recipe is None else recipe
     images = load_task_data(data, recipe)

@@ -65,7 +65,7 @@ def translated(error: sqlite3.Error, path: Path) -> AKDGymError | sqlite3.Error:
     text = str(error)
     if isinstance(error, sqlite3.ProgrammingError):
         return error
-    if any(sign in text for sign in ("malformed", "not a database", "unsupported file format")):
+    if any(sign in text for sign in ("malformed", "not a database", "unsupported file format", "Could not decode")):
         return damaged(path, text)
     if "FOREIGN KEY" in text:
         return InvalidSettingError("A context must be registered by `Ledger.context` before it is used.")

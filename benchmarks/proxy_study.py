@@ -261,8 +261,8 @@ def main() -> None:
     seeds, some = range(arguments.seeds), min(arguments.paired, arguments.architectures)
     plan = {Series(DEFAULT_TEACHER, seed): arguments.architectures for seed in seeds}
     plan |= {Series(HARD, seed): some for seed in seeds}
-    plan |= {Series(FULL, 0): arguments.architectures}
     plan |= {Series(signal, seed): some for signal in KD_SIGNALS if signal != DEFAULT_TEACHER for seed in seeds}
+    plan |= {Series(FULL, 0): arguments.architectures}
     arguments.ledger.parent.mkdir(parents=True, exist_ok=True)
     with Ledger.open(arguments.ledger) as ledger:
         latencies = read_latencies(ledger, names)

@@ -28,10 +28,9 @@ def print_estimate(settings: SearchSettings, console: Console) -> None:
     """
     console.print_json(json.dumps(settings.to_json()))
     recipe = settings.recipe
-    shape = (1, 28, 10) if settings.data == "fashion" else (3, recipe.resolution or 224, 1000)
-    channels, resolution, classes = shape
-    train_size = recipe.train_size or IMAGENET_IMAGES - (recipe.val_size or 0)
-    val_size = recipe.val_size or 0
+    channels, resolution, classes, images_in_all = _describe(settings.data, recipe.resolution)
+    val_size = recipe.val_size or max(1, images_in_all // 6)
+    train_size = recipe.train_size or images_in_all - val_size
     space = make_space(settings.space, settings.skeleton or ("small" if resolution <= 64 else "mnasnet"))
     rng = np.random.default_rng(settings.seed)
     networks = [space.network(space.sample(rng)) for _ in range(_RANDOM_ARCHITECTURES)]
@@ -39,7 +38,7 @@ def print_estimate(settings: SearchSettings, console: Console) -> None:
     madds = [count_cost(network, resolution, channels, classes).madds for network in networks]
     images = recipe.epochs * train_size + _EVALUATED * val_size
     training = 3 * images * float(np.mean(madds))
-    seconds = images * _seconds_an_image(networks[len(networks) // 2], *shape)
+    seconds = images * _seconds_an_image(networks[len(networks) // 2], channels, resolution, classes)
     total = settings.budget * seconds
     views = recipe.kept_views
     bytes_an_image = 2 * classes if classes <= 100 else 10 * 6 + 4
@@ -56,6 +55,20 @@ def print_estimate(settings: SearchSettings, console: Console) -> None:
         table.add_row("soft labels", f"{views} views, {size / 2**20:,.1f} MiB on disk, one pass of the teacher a view")
     console.print(table)
     console.print("Time on one core is timed on the median architecture; teacher and latency come on top.", style="dim")
+
+
+def _describe(data: str, resolution: int | None) -> tuple[int, int, int, int]:
+    """Channels, resolution, classes and images of a data set; ImageNet's are known without having it.
+
+    Raises:
+        DataError: If the data set is not there.
+    """
+    if data.startswith("imagenet:"):
+        return 3, resolution or 224, 1000, IMAGENET_IMAGES
+    from akd_gym.data import open_pools
+
+    pool, _ = open_pools(data, None, with_test=False)
+    return pool.channels, resolution or pool.resolution, len(pool.class_names), len(pool.labels)
 
 
 def _seconds_an_image(network: NetworkSpec, channels: int, resolution: int, classes: int) -> float:

@@ -51,7 +51,8 @@ class SearchProgress(SearchObserver):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._task is not None:
+            self._progress.stop()
         if kind is None or not (self._run / SETTINGS_FILE).exists():
             return
         if kind is KeyboardInterrupt or self._task is not None:

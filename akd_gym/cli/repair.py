@@ -23,9 +23,10 @@ class Repair:
         from akd_gym.soft_labels import repair as repair_soft_labels
 
         path = self.run / "ledger.sqlite" if self.run.is_dir() else self.run
-        console.print(str(repair_ledger(path)), highlight=False)
+        console.print(str(repair_ledger(path)), highlight=False, markup=False, soft_wrap=True)
         removed = repair_soft_labels(cache_dir())
         for file in removed:
-            console.print(f"removed damaged soft labels {file}; they are computed anew when needed", highlight=False)
+            text = f"removed damaged soft labels {file}; they are computed anew when needed"
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
         if not removed:
             console.print("soft labels: all whole", highlight=False)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from akd_gym.agents.settings import SearchSettings
+from akd_gym.agents.settings import SearchSettings, optional, read_settings
 from akd_gym.errors import InvalidSettingError
 
 
@@ -22,16 +22,22 @@ class Search:
     latency is measured, and accuracy is weighed against the two. Stop it at any time with Ctrl-C.
 
     Without options: the embedded images, a shipped teacher, latency on this machine, about ten minutes on two cores.
+
+    For instance:
+    - akd search --target-ms 0.3
+    - akd search --cost madds --budget 200 --seed 1
+    - akd search --data imagefolder:photos --teacher file:big.safetensors@torchvision:resnet50
+    - akd search --resume runs/search-20260131-120000
     """
 
     settings: Annotated[SearchSettings, tyro.conf.arg(name="")] = field(default_factory=SearchSettings)
-    run: Path | None = None
+    run: Annotated[Path | None, optional("FOLDER")] = None
     """Run directory to make; by default runs/search-DATE-TIME."""
-    resume: Path | None = None
+    resume: Annotated[Path | None, optional("RUN")] = None
     """Run directory of a search that was stopped: continue it, with its own settings."""
     preset: Literal["default", "paper"] = "default"
     """Where settings start from. paper is section 3.2: 10,000 candidates, ImageNet, 15 ms on a phone."""
-    dry_run: bool = False
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the settings and what the search would cost, and stop."""
 
     def __call__(self, console: Console) -> None:
@@ -73,14 +79,18 @@ class Finalists:
         from akd_gym.agents.search import read_outcomes
         from akd_gym.analysis.pareto import Band, within_band
         from akd_gym.analysis.tables import format_cost, pareto_table
+        from akd_gym.cli.findings import print_training_command
 
         band = Band.parse(self.within)
         if self.top < 1:
             raise InvalidSettingError(f"`top` must be at least 1, but got {self.top}.")
         result = read_outcomes(self.run)
+        unit = result.unit
+        name = f"{format_cost(band.centre, unit)} ± {format_cost(band.tolerance, unit)}"
         found = within_band(result.outcomes, band)
         if not found:
-            costs = sorted(o.cost for o in result.outcomes if o.cost is not None)
-            span = f"{format_cost(costs[0], result.unit)} to {format_cost(costs[-1], result.unit)}" if costs else "none"
-            raise InvalidSettingError(f"No student of {self.run} costs {band}; their costs: {span}.")
-        console.print(pareto_table(found[: self.top], f"Finalists within {band} {result.unit}"))
+            costs = sorted(o.cost for o in result.outcomes if o.feasible and o.cost is not None)
+            span = f"cost from {format_cost(costs[0], unit)} to {format_cost(costs[-1], unit)}" if costs else "failed"
+            raise InvalidSettingError(f"No student of {self.run} lies within {name}: they {span}.")
+        console.print(pareto_table(found[: self.top], f"Most accurate of {len(found)} students within {name}"))
+        print_training_command(found[0], read_settings(self.run), self.run / "finalist", console)

@@ -36,6 +36,14 @@ def test_defaults_by_data():
     assert default_recipe("imagenet:/data") is RECIPES["paper"]
     assert default_recipe("cifar10:/data") == Recipe()
     assert full_recipe("imagenet:/data") is FULL_RECIPES["paper"]
+    assert full_recipe("fashion") == FULL_RECIPES["fashion"]
+    assert full_recipe("imagefolder:/data").val_size is None  # a folder may hold fewer images than Fashion-MNIST
+
+
+def test_no_more_views_are_kept_than_are_seen():
+    assert Recipe(epochs=60, views=10).kept_views == 10
+    assert Recipe(epochs=5).kept_views == 5
+    assert Recipe(epochs=2, warmup_epochs=0.5, views=10).kept_views == 2
 
 
 @pytest.mark.parametrize(("field", "value"), [
