@@ -26,4 +26,4 @@ bench: .venv/installed  ## writes benchmarks/results.json; `make bench ARGS=ledg
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 
 from akd_gym.device_lab.tflite_graph import Lowering
+from akd_gym.device_lab.tflite_operators import MODULES
 from akd_gym.errors import ExportError
 
 
@@ -44,6 +45,8 @@ def export_tflite(
             raise ExportError(
                 f"The module must be in eval mode, but {path or 'it'} is training: call `module.eval()` first."
             )
+    if type(module) in MODULES:  # traced by itself, a layer is its parameters and functions
+        module = nn.Sequential(module)
     try:
         graph = fx.Tracer().trace(module)
     except Exception as error:  # tracing runs the module's own forward, so anything can come out of it

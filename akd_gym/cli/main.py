@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from akd_gym.agents.settings import PRESETS, SearchSettings, read_settings, settings_for
 from akd_gym.cli.repair import Repair
@@ -30,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = tyro.cli(_commands(argv), prog="akd", description=_DESCRIPTION, args=argv)
         command(console)
     except AKDGymError as error:
-        errors.print(f"[bold red]error:[/] {str(error).replace('[', chr(92) + '[')}", highlight=False)
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return 1
+    except BrokenPipeError:  # `akd ... | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for what Python flushes at its end
         return 1
     except KeyboardInterrupt:
         return 130
@@ -53,14 +58,21 @@ def _commands(argv: Sequence[str]) -> Any:
         base = PRESETS[given.preset]
     else:
         base = settings_for(given.data or "fashion")
+    is_overview = not argv or argv[0].startswith("-")
+
+    def command(name: str, kind: type[Any], **defaults: Any) -> Any:
+        """One subcommand; the overview shows the first line of its docstring, its own help all of it."""
+        brief = (kind.__doc__ or "").splitlines()[0] if is_overview else None
+        return Annotated[kind, tyro.conf.subcommand(name, description=brief, **defaults)]
+
     return Union[  # noqa: UP007 - built at run time
-        Annotated[Search, tyro.conf.subcommand("search", default=Search(settings=base))],
-        Annotated[Finalists, tyro.conf.subcommand("finalists")],
-        Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(tyro.MISSING, settings=base))],
-        Annotated[Train, tyro.conf.subcommand("train")],
-        Annotated[Export, tyro.conf.subcommand("export")],
-        Annotated[Teacher, tyro.conf.subcommand("teacher")],
-        Annotated[Repair, tyro.conf.subcommand("repair")],
+        command("search", Search, default=Search(settings=base)),
+        command("finalists", Finalists),
+        command("evaluate", Evaluate, default=Evaluate(tyro.MISSING, settings=base)),
+        command("train", Train),
+        command("export", Export),
+        command("teacher", Teacher),
+        command("repair", Repair),
     ]
 
 

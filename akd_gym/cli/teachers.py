@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -45,23 +46,28 @@ class ListTeachers:
 
     def __call__(self, console: Console) -> None:
         """Print a table from the records beside the weights."""
-        table = Table(title="Shipped teachers")
-        for column in ("teacher", "parameters", "trained on", "accuracy", "test", "mean top probability", "ECE"):
-            table.add_column(column, justify="left" if column in ("teacher", "trained on") else "right")
+        table = Table(title="Shipped teachers", box=SIMPLE_HEAD)
+        table.add_column("teacher", no_wrap=True)
+        for column in ("parameters", "accuracy", "on test", "confidence", "ECE"):
+            table.add_column(column, justify="right", no_wrap=True)
         for name in TEACHER_NETWORKS:
             record: dict[str, Any] = json.loads((TEACHER_ASSETS / f"{name}.json").read_text(encoding="utf-8"))
             pool, test = record["held_out"]["students"], record["held_out"]["test"]
             table.add_row(
                 f"shipped:{name}",
                 f"{record['parameters']:,}",
-                record["trained_on"],
-                f"{pool['accuracy']:.2%}",
-                f"{test['accuracy']:.2%}",
+                f"{100 * pool['accuracy']:.2f} %",
+                f"{100 * test['accuracy']:.2f} %",
                 f"{pool['mean_top_probability']:.3f}",
                 f"{pool['expected_calibration_error']:.3f}",
             )
         console.print(table)
-        console.print("accuracy, mean top probability and ECE (expected calibration error): on the students' images")
+        console.print(
+            f"Trained on {record['trained_on']}. Accuracy, confidence (mean top probability) and ECE (expected "
+            "calibration error) are on that pool.",
+            style="dim",
+            highlight=False,
+        )
 
 
 _Train = Annotated[TrainTeacher, tyro.conf.subcommand("train", default=TrainTeacher())]

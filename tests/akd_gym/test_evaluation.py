@@ -179,7 +179,7 @@ def test_distilled_students_are_other_students(make: Any, tiny_recipe: Recipe) -
     by_teacher, by_labels = ([e.accuracy for e in m.evaluate([REFERENCE, LARGEST])] for m in (taught, alone))
     assert by_teacher != by_labels
     assert len(taught.trained) == len(alone.trained) == 2
-    assert max(by_teacher + by_labels) > 0.2  # they learned something to differ in: chance is 0.1
+    assert max(by_teacher + by_labels) > 0.15  # they learned something to differ in: chance is 0.1
 
 
 def test_multiply_adds_as_the_cost(make: Any) -> None:

@@ -1,11 +1,88 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from akd_gym.architecture import Block, NetworkSpec
-from akd_gym.networks import PoolSkip, build_network
-from akd_gym.space import make_space
+from akd_gym.architecture import Block, NetworkSpec, count_cost
+from akd_gym.networks import PoolSkip, StudentNetwork, build_network
+from akd_gym.space import SKELETONS, make_space
+
+SPACES = {(name, skeleton): make_space(name, skeleton) for name in ("akd", "mnas") for skeleton in SKELETONS}
+
+
+def count_while_running(network: StudentNetwork, images: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """Multiply-adds of one image, from what goes in and out of the modules, and the logits."""
+    madds = 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal madds
+        outputs = output[0].numel()
+        if isinstance(module, nn.Conv2d):
+            madds += outputs * inputs[0].shape[1] // module.groups * module.kernel_size[0] * module.kernel_size[1]
+        elif isinstance(module, nn.Linear):
+            madds += outputs * inputs[0].shape[1]
+
+    for module in network.modules():
+        module.register_forward_hook(count)
+    with torch.no_grad():
+        logits = network.eval()(images)
+    return madds, logits
+
+
+@pytest.mark.parametrize("key", SPACES, ids="-".join)
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), resolution=st.integers(1, 70), channels=st.integers(1, 4))
+def test_any_network_at_any_resolution_costs_what_is_counted_without_building_it(key, seed, resolution, channels):
+    space = SPACES[key]
+    spec = space.network(space.sample(np.random.default_rng(seed)))
+    network = build_network(spec, 7, channels)
+    images = torch.rand(2, channels, resolution, resolution)
+    madds, logits = count_while_running(network, images)
+    assert logits.shape == (2, 7)
+    assert torch.isfinite(logits).all()
+    cost = count_cost(spec, resolution, channels, 7)
+    assert cost.madds == madds
+    assert cost.params == sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+@st.composite
+def specs(draw):
+    """Networks of anybody's space: any width, kernel, stride, expansion, skip and squeeze-and-excite."""
+    blocks = []
+    for _ in range(draw(st.integers(1, 4))):
+        op = draw(st.sampled_from(["conv", "sepconv", "mbconv"]))
+        blocks.append(
+            Block(
+                op,
+                layers=draw(st.integers(1, 3)),
+                kernel=draw(st.sampled_from([1, 3, 5, 7])),
+                stride=draw(st.integers(1, 3)),
+                expansion=draw(st.integers(1, 6)) if op == "mbconv" else 1,
+                channels=draw(st.integers(1, 24)),
+                skip=draw(st.sampled_from(["none", "identity", "pool"])),
+                se=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+            )
+        )
+    stem = {"stem_kernel": draw(st.sampled_from([1, 3, 5])), "stem_stride": draw(st.integers(1, 4))}
+    channels = {"stem_channels": draw(st.integers(1, 24)), "head_channels": draw(st.integers(1, 40))}
+    return NetworkSpec(**stem, **channels, blocks=tuple(blocks))
+
+
+@settings(max_examples=100, deadline=None)
+@given(spec=specs(), resolution=st.integers(1, 40), channels=st.integers(1, 4))
+def test_any_width_round_trips_builds_and_costs_what_is_counted(spec, resolution, channels):
+    assert NetworkSpec.parse(str(spec)) == NetworkSpec.from_json(spec.to_json()) == spec
+    canonical = spec.canonical()
+    assert canonical.canonical() == canonical
+    network = build_network(spec, 3, channels, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
+    madds, logits = count_while_running(network, images)
+    assert count_cost(spec, resolution, channels, 3) == (madds, sum(p.numel() for p in network.parameters()))
+    spelled_canonically = build_network(canonical, 3, channels, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(spelled_canonically.eval()(images), logits)
 
 
 @pytest.mark.parametrize("name", ["akd", "mnas"])
@@ -23,8 +100,9 @@ def test_every_kind_of_network_builds_and_learns(name, skeleton, resolution, cha
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
 
 
-def test_every_option_of_every_decision_builds():
-    space = make_space("akd", "small")
+@pytest.mark.parametrize("name", ["akd", "mnas"])
+def test_every_option_of_every_decision_builds(name):
+    space = make_space(name, "small")
     for index, decision in enumerate(space.decisions):
         for option in range(len(decision.options)):
             choices = (*space.reference[:index], option, *space.reference[index + 1 :])

@@ -126,7 +126,8 @@ def test_small_students_cost_about_a_million_multiply_adds():
     (lambda: Decision(1, "kernel", (3, 5), default=2), InvalidSettingError, "`default`"),
     (lambda: SearchSpace("x", [], SKELETONS["small"]), InvalidSettingError, "at least one decision"),
     (lambda: SearchSpace("x", [Decision(8, "kernel", (3, 5))], SKELETONS["small"]), InvalidSettingError, "1 to 7"),
-    (lambda: SearchSpace("x", [Decision(1, "filters", (1, 1.1))], SKELETONS["small"]), InvalidSettingError, "distinct"),
+    (lambda: SearchSpace("x", [Decision(1, "filters", (1, 1.05))], SKELETONS["small"]),
+     InvalidSettingError, "must stay distinct after rounding"),
     (lambda: Skeleton("x", (1,), (8, 8), (1,), 8, 8), InvalidSettingError, "one entry a block"),
 ])  # fmt: skip
 def test_bad_input(call, error, match):

@@ -93,6 +93,11 @@ def test_convolution_of_any_padding_matches(size, kernel, stride, padding, dilat
     assert_same(nn.Sequential(conv, nn.BatchNorm2d(8), nn.ReLU6()), (1, 4, *size))
 
 
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(3), nn.ReLU6(), nn.Sigmoid()], ids=str)
+def test_a_layer_alone_matches(layer) -> None:
+    assert_same(layer, (1, 3, 8, 8))
+
+
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 1), (2, 3), (1, 6)])
 @pytest.mark.parametrize(
     "pool",
@@ -237,10 +242,17 @@ def test_the_same_module_gives_the_same_bytes_and_says_who_wrote_them() -> None:
     assert exporter_of(model) == (EXPORTER, EXPORTER_VERSION)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_file_of_unknown_origin_has_an_unknown_exporter(share) -> None:
+@pytest.mark.parametrize("model", [b"", b"TFL3", bytes(1000), bytes(range(256)) * 8], ids=len)
+def test_a_file_of_unknown_origin_has_an_unknown_exporter(model) -> None:
+    assert exporter_of(model) == ("unknown", "")
+
+
+def test_a_file_cut_short_names_its_exporter_or_none() -> None:
     model = export_tflite(nn.Conv2d(3, 4, 3).eval(), (1, 3, 8, 8))
-    assert exporter_of(model[: int(len(model) * share)]) == ("unknown", "")
+    found = [exporter_of(model[:length]) for length in range(len(model) + 1)]
+    assert set(found) == {("unknown", ""), (EXPORTER, EXPORTER_VERSION)}
+    assert found[0] == found[len(model) // 10] == ("unknown", "")
+    assert found[-1] == (EXPORTER, EXPORTER_VERSION)
 
 
 def test_weights_lie_on_16_byte_boundaries() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -16,6 +17,7 @@ from akd_gym.envs.episodes import EpisodeOverError, InvalidActionError
 from akd_gym.envs.search import AKDSearchEnv
 from akd_gym.envs.synthetic import SyntheticEvaluator
 from akd_gym.errors import InvalidSettingError, UnknownNameError
+from akd_gym.recipes import Recipe
 from akd_gym.reward import INFEASIBLE_REWARD, Reward
 from akd_gym.space import Decision, SearchSpace, Skeleton, make_space
 
@@ -264,3 +266,32 @@ def test_the_documented_info_is_what_comes(evaluator: SyntheticEvaluator) -> Non
 def test_made_by_module_and_id(evaluator: SyntheticEvaluator) -> None:
     env = gym.make("akd_gym:AKDSearch-v0", evaluator=evaluator)
     assert isinstance(env.unwrapped, akd_gym.envs.AKDSearchEnv)
+
+
+def test_a_real_episode_on_this_machine(tiny_recipe: Recipe, own_machine: Path) -> None:
+    ledger = own_machine / "ledger.sqlite"
+    env = gym.make("AKDSearch-v0", teacher="shipped:resnet", recipe=tiny_recipe, ledger=ledger, seed=3)
+    choices = env.unwrapped.space.reference
+    observation, reward, info = play(env, choices)
+    assert observation[-1] == 0.0  # by default the target is what the reference architecture costs here
+    assert info["latency_ms"] == info["cost"] == info["target"] > 0
+    assert (info["status"], info["cost_unit"], info["latency_kind"]) == ("ok", "ms", "host")
+    assert reward == info["accuracy"] > 0  # on target there is no penalty
+    assert not info["from_ledger"]
+
+    observation, _ = env.reset(options={"target_ms": info["cost"] / 2})
+    assert observation[-1] == pytest.approx(-math.log(2))
+    _, halved, again = play(env, choices)
+    assert halved == pytest.approx(reward - 0.1)
+    assert again["from_ledger"]
+    env.close()
+    other = gym.make("AKDSearch-v0", teacher="shipped:resnet", recipe=tiny_recipe, ledger=ledger, seed=3)
+    assert play(other, choices)[1:] == (reward, {**again, "target": info["target"]})
+    other.close()
+
+
+def test_gymnasium_checker_on_the_real_thing(tiny_recipe: Recipe) -> None:
+    env = gym.make("AKDSearch-v0", teacher=None, cost="madds", recipe=tiny_recipe)
+    check_env(env.unwrapped, skip_render_check=True)
+    sb3_check_env(env)
+    env.close()

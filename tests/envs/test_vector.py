@@ -14,6 +14,7 @@ from akd_gym.envs.search import AKDSearchEnv
 from akd_gym.envs.synthetic import SyntheticEvaluator
 from akd_gym.envs.vector import AKDSearchVectorEnv
 from akd_gym.errors import InvalidSettingError, UnknownNameError
+from akd_gym.recipes import Recipe
 
 
 def make(evaluator: SyntheticEvaluator, num_envs: int = 3, **settings: Any) -> AKDSearchVectorEnv:
@@ -173,3 +174,19 @@ def test_gymnasiums_episode_statistics(evaluator: SyntheticEvaluator) -> None:
     episode = info["episode"]
     assert episode["l"].tolist() == [35] * 3
     np.testing.assert_allclose(episode["r"], rewards)
+
+
+def test_a_real_round_in_worker_processes(tiny_recipe: Recipe) -> None:
+    envs = gym.make_vec("AKDSearch-v0", num_envs=3, teacher=None, cost="madds", recipe=tiny_recipe, workers=2)
+    envs.reset()
+    reference = envs.unwrapped.space.reference
+    choices = np.array([reference, (1, 0, 0, 0, 0) * 7, reference])
+    for actions in choices.T:
+        _, rewards, ends, _, info = envs.step(actions)
+    envs.close()
+    assert ends.all()
+    final = info["final_info"]
+    assert final["status"].tolist() == ["ok"] * 3
+    assert final["from_ledger"].tolist() == [False, False, True]
+    assert rewards[0] == rewards[2] == final["accuracy"][0]
+    assert final["cost"][1] < final["target"][1] == final["cost"][0]
