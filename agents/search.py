@@ -100,17 +100,9 @@ def run_search(
             return read_outcomes(run)
         try:
             evaluator = make_evaluator(
-                space=settings.space,
-                skeleton=settings.skeleton,
-                teacher=settings.teacher,
-                data=settings.data,
-                cost=settings.cost,
-                latency=settings.latency,
-                recipe=settings.recipe,
-                seed=settings.seed,
+                **settings.evaluator_kwargs(),
                 ledger=_ledger_path(settings, run),
                 workers=settings.workers,
-                device=settings.device,
                 announce=announce,
             )
         except AKDGymError:

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from akd_gym.analysis.files import write_atomically
 from akd_gym.errors import (
     CorruptFileError,
     InvalidSettingError,
@@ -23,6 +22,7 @@ from akd_gym.errors import (
     SchemaVersionError,
     StorageError,
 )
+from akd_gym.files import write_atomically
 from akd_gym.recipes import RECIPES, Recipe, default_recipe
 from akd_gym.reward import Reward
 
@@ -126,6 +126,11 @@ class SearchSettings:
         if values.get("ledger") is not None:
             values["ledger"] = Path(values["ledger"])
         return cls(**values)
+
+    def evaluator_kwargs(self) -> dict[str, Any]:
+        """The arguments of `make_evaluator` but for `ledger`, `workers` and `announce`."""
+        names = ("space", "skeleton", "teacher", "data", "cost", "latency", "recipe", "seed", "device")
+        return {name: getattr(self, name) for name in names}
 
     def env_kwargs(self) -> dict[str, Any]:
         """The arguments of `AKDSearchEnv` that go beside an evaluator made from these settings."""

@@ -13,12 +13,12 @@ import safetensors
 import torch
 from safetensors.torch import save
 
-from akd_gym.analysis.files import write_atomically
 from akd_gym.architecture import NetworkSpec, count_cost
 from akd_gym.augment import AugmentRecipe
 from akd_gym.data import TaskData
 from akd_gym.distill import KD, Distillation, HardLabels
 from akd_gym.errors import CorruptFileError, RunMismatchError, StorageError
+from akd_gym.files import write_atomically
 from akd_gym.recipes import Recipe
 from akd_gym.soft_labels import cache_dir, soft_labels
 from akd_gym.teachers import load_teacher

@@ -26,10 +26,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from akd_gym.analysis.files import write_atomically
 from akd_gym.augment import AugmentRecipe
 from akd_gym.data import ImageSet
 from akd_gym.errors import CorruptFileError, InvalidSettingError, StorageError, TeacherError
+from akd_gym.files import write_atomically
 from akd_gym.teachers import Teacher
 
 SCHEMA_VERSION = 1

@@ -17,10 +17,10 @@ from safetensors.torch import save
 from torch import nn
 from torch.nn import functional
 
-from akd_gym.analysis.files import write_atomically
 from akd_gym.augment import AugmentRecipe
 from akd_gym.data import ImageSet, TaskData
 from akd_gym.errors import CorruptFileError, RunMismatchError, StorageError
+from akd_gym.files import write_atomically
 from akd_gym.teacher_settings import TeacherTrainingSettings, complete, training_identity
 from akd_gym.teachers import Teacher, hash_teacher
 

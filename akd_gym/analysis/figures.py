@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from akd_gym.analysis.files import write_atomically
 from akd_gym.analysis.outcomes import Outcome
 from akd_gym.analysis.pareto import pareto_outcomes
 from akd_gym.errors import InvalidSettingError
+from akd_gym.files import write_atomically
 from akd_gym.reward import Reward
 
 _INK, _SOFT, _FAINT = "#262a30", "#707882", "#d5d9de"

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_gym.analysis.files import write_atomically
 from akd_gym.analysis.outcomes import Outcome, distinct
 from akd_gym.errors import InvalidSettingError
+from akd_gym.files import write_atomically
 
 PARETO_COLUMNS = (
     *("number", "architecture", "accuracy", "cost", "unit"),

@@ -49,17 +49,9 @@ class Evaluate:
         spec = NetworkSpec.parse(self.architecture).canonical()
         settings = self.settings
         evaluator = make_evaluator(
-            space=settings.space,
-            skeleton=settings.skeleton,
-            teacher=settings.teacher,
-            data=settings.data,
-            cost=settings.cost,
-            latency=settings.latency,
-            recipe=settings.recipe,
-            seed=settings.seed,
+            **settings.evaluator_kwargs(),
             ledger=settings.ledger if self.like is None else None,  # what is to be checked must not be looked up
             workers=1,
-            device=settings.device,
             announce=lambda text: _say(console, text),
         )
         try:
@@ -190,8 +182,8 @@ class Export:
 
     def __call__(self, console: Console) -> None:
         """Export and say what was written."""
-        from akd_gym.analysis.files import write_atomically
         from akd_gym.device_lab.tflite import export_tflite
+        from akd_gym.files import write_atomically
         from akd_gym.full_training import load_student
         from akd_gym.networks import build_network
 
