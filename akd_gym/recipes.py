@@ -120,7 +120,7 @@ architectures further apart in accuracy than seeds: see `benchmarks/proxy_study.
 """
 
 FULL_RECIPES: dict[str, Recipe] = {
-    "fashion": Recipe(epochs=60, warmup_epochs=3.0, val_size=2000, views=10),
+    "fashion": Recipe(epochs=60, warmup_epochs=3.0, batch_size=128, val_size=2000, views=10),
     "paper": replace(RECIPES["paper"], epochs=400, warmup_epochs=5.0, views=50),
 }
 """For the full training of what was found: more images, more epochs. The paper trains 400 epochs."""

@@ -1,14 +1,16 @@
 """How well host latencies repeat: random architectures of a space, measured several times, as JSON on stdout.
 
-    python benchmarks/latency_repeat.py --architectures 30 --repeats 3
+    python -m benchmarks.latency_repeat --architectures 30 --repeats 3 --workers 2
 
 Each repeat measures all architectures again, in rounds as a search does, so repeats of one architecture lie far apart
-in time. Run it beside other load to see what that does. (A search's own trainings pause while it measures.)
+in time. With `--workers` every round is followed by trainings in so many processes, as in a search: they pause while
+it measures. Run it beside other load to see what that does.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from typing import Any
@@ -19,7 +21,9 @@ from scipy.stats import spearmanr
 
 from akd_gym.device_lab import HostLatency, HostProtocol
 from akd_gym.device_lab.tflite import export_tflite
+from akd_gym.executors import Job, ProcessExecutor, TrainingTask
 from akd_gym.networks import build_network
+from akd_gym.recipes import RECIPES
 from akd_gym.space import make_space
 
 
@@ -35,6 +39,7 @@ def latency_repeat(
     protocol: HostProtocol | None = None,
     core: int | None = None,
     seed: int = 0,
+    workers: int = 0,
 ) -> dict[str, Any]:
     torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
@@ -52,6 +57,10 @@ def latency_repeat(
     export_s = time.perf_counter() - export_start
 
     meter = HostLatency(protocol, core=core)
+    executor = ProcessExecutor(workers) if workers else None
+    task = TrainingTask("fashion", RECIPES["fashion"])
+    jobs = (Job(name, seed) for seed in itertools.count() for name in specs)
+    training_s = 0.0
     latencies = np.empty((repeats, architectures))
     raw = np.empty_like(latencies)
     passes: list[int] = []
@@ -66,7 +75,13 @@ def latency_repeat(
             steady += [record.steady_passes for record in records]
             passes += [len(record.pass_min_ms) for record in records]
             warnings += sum(bool(record.warnings) for record in records)
-    measure_s = time.perf_counter() - start
+            if executor is not None:
+                began = time.perf_counter()
+                list(executor.run(task, list(itertools.islice(jobs, workers))))
+                training_s += time.perf_counter() - began
+    measure_s = time.perf_counter() - start - training_s
+    if executor is not None:
+        executor.close()
 
     deviation = np.abs(latencies / np.median(latencies, axis=0) - 1)
     pairs = [(a, b) for a in range(repeats) for b in range(a)]
@@ -74,6 +89,7 @@ def latency_repeat(
     return {
         "architectures": architectures,
         "repeats": repeats,
+        "training_workers": workers,
         "latency_ms_min_median_max": [float(f(latencies)) for f in (np.min, np.median, np.max)],
         "deviation_median": float(np.median(deviation)),
         "deviation_p95": float(np.percentile(deviation, 95)),
@@ -103,6 +119,7 @@ def main() -> None:
     parser.add_argument("--round-size", type=int, default=8)
     parser.add_argument("--core", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0)
     print(json.dumps(latency_repeat(**vars(parser.parse_args())), indent=2))
 
 

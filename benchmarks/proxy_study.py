@@ -100,7 +100,7 @@ def collect(
         for series, count in plan.items():
             task = progress.add_task(f"{series.signal}, seed {series.seed}", total=count)
             evaluator = open_evaluator(ledger, series, workers)
-            evaluator.on_training = lambda name, record, task=task: progress.advance(task)  # type: ignore[misc]
+            evaluator.on_training = lambda name, record, task=task: progress.advance(task)
             try:
                 evaluator.train(names[:count])
             finally:
