@@ -38,8 +38,8 @@ def ppo_settings(
     `ANCHOR_BUDGETS`): few candidates must be learned from in large steps.
 
     Measured on made-up searches (`benchmarks/ppo_tuning.py`) of 48 evaluations over 20 seeds, as the later half's mean
-    reward minus the earlier half's, points: 3.1 (random search 0.2; with a critic 1.0; without the table 1.2; an MLP of
-    64-64 in its place 2.8; a third of the learning rate 1.9). The gain was positive in 20 of 20 seeds.
+    reward minus the earlier half's, points: 3.1 (random search 0.1; with a critic 0.9; without the table 1.6; an MLP of
+    64-64 in its place 2.8; a third of the learning rate 2.9). The gain was positive in 20 of 20 seeds.
 
     Args:
         envs: Made by `make_sb3_vec_env`, or one `AKDSearch-v0`; `VecMonitor`, and `VecNormalize` of rewards alone, may

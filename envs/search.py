@@ -62,7 +62,7 @@ class AKDSearchEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     ## Rewards
     0 until the last step, then accuracy weighed against cost (`akd_gym.reward.Reward`), accuracy being a
-    fraction: `"absolute"` is `accuracy - 0.1 * abs(cost / T - 1)`. A candidate that could not be built,
+    fraction: `"absolute"` is `accuracy - 0.05 * abs(cost / T - 1)`. A candidate that could not be built,
     trained or measured gets `INFEASIBLE_REWARD` (-1), which is below every feasible one.
 
     ## Starting State

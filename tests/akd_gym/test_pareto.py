@@ -130,7 +130,7 @@ def ledger(tmp_path):
 
 def test_rewards_are_derived_from_what_is_stored(ledger):
     outcomes = derive_outcomes(ledger.evaluations(), Reward())
-    assert [o.reward for o in outcomes] == pytest.approx([0.55, INFEASIBLE_REWARD, 0.75, 0.7])
+    assert [o.reward for o in outcomes] == pytest.approx([0.575, INFEASIBLE_REWARD, 0.775, 0.7])
     assert [o.feasible for o in outcomes] == [True, False, True, True]
     other = derive_outcomes(ledger.evaluations(), Reward("hard"), target=0.75)
     assert [o.reward for o in other] == pytest.approx([0.6, INFEASIBLE_REWARD, 0.4, 0.525])
@@ -180,7 +180,7 @@ def test_table_shows_every_row_within_the_width():
     assert ["60.00 %" in text, "65.00 %" in text, "70.00 %" in text] == [True] * 3
     assert text.count("★") == 1
     best = next(line for line in text.splitlines() if "★" in line)
-    assert best.split()[1:] == ["65.00", "%", "1.500", "ms", "1.50", "0.6000", "310", "M", "20.0", "k", "1"]
+    assert best.split()[1:] == ["65.00", "%", "1.500", "ms", "1.50", "0.6250", "310", "M", "20.0", "k", "1"]
     for token in LONG.split():
         assert text.count(token) == 3  # no block is torn apart
 

@@ -14,9 +14,9 @@ from akd_gym.reward import INFEASIBLE_REWARD, MAX_PENALTY, Reward, mnasnet_expon
     ("kind", "accuracy", "cost", "expected"),
     [
         ("absolute", 0.80, 15.0, 0.80),
-        ("absolute", 0.80, 18.0, 0.78),  # 20 % above: 0.1 * 0.2 off
-        ("absolute", 0.80, 12.0, 0.78),  # and the same below
-        ("absolute", 0.80, 45.0, 0.60),
+        ("absolute", 0.80, 18.0, 0.79),  # 20 % above: 0.05 * 0.2 off
+        ("absolute", 0.80, 12.0, 0.79),  # and the same below
+        ("absolute", 0.80, 45.0, 0.70),
         ("soft", 0.80, 15.0, 0.80),
         ("soft", 0.80, 30.0, 0.80 * 0.9526380),  # 2 ** -0.07
         ("soft", 0.80, 7.5, 0.80 * 1.0497167),  # 2 ** 0.07
@@ -30,7 +30,7 @@ def test_matches_the_formula(kind, accuracy, cost, expected):
 
 
 def test_weight_replaces_the_default():
-    assert Reward().weight == 0.1
+    assert Reward().weight == 0.05
     assert Reward("absolute", 0.5)(0.8, 30.0, 15.0) == pytest.approx(0.3)
     assert Reward("hard", -2.0)(0.8, 30.0, 15.0) == pytest.approx(0.2)
     assert Reward("soft", 0.0)(0.8, 30.0, 15.0) == 0.8
@@ -47,7 +47,7 @@ def test_infeasible_ranks_below_every_feasible_candidate(kind):
 
 def test_absolute_penalty_is_capped():
     assert Reward()(0.5, 15.0 * 10_000, 15.0) == pytest.approx(0.5 - MAX_PENALTY)
-    assert Reward()(0.5, 15.0 * 10.8, 15.0) > Reward()(0.5, 15.0 * 10.89, 15.0)
+    assert Reward()(0.5, 15.0 * 20.7, 15.0) > Reward()(0.5, 15.0 * 20.79, 15.0)
 
 
 def test_returns_a_python_float():
@@ -128,7 +128,7 @@ def test_variance_share_by_hand():
     assert Reward().variance_share([0.5, 0.6, 0.5, 0.6], [15.0] * 4, 15.0) == pytest.approx(1)
     assert Reward().variance_share([0.6, 0.6], [15.0, 45.0], 15.0) == pytest.approx(0)
     # Accuracy and penalty independent, with equal spread: half and half.
-    share = Reward().variance_share([0.5, 0.5, 0.6, 0.6], [15.0, 30.0, 15.0, 30.0], 15.0)
+    share = Reward().variance_share([0.5, 0.5, 0.55, 0.55], [15.0, 30.0, 15.0, 30.0], 15.0)
     assert share == pytest.approx(0.5)
     with pytest.raises(InvalidSettingError, match="must vary"):
         Reward().variance_share([0.5, 0.5], [15.0, 15.0], 15.0)
