@@ -78,7 +78,7 @@ class InfeasibleCandidateError(AKDGymError, RuntimeError):
     """A candidate that cannot be evaluated: its `reason` is recorded and it gets the lowest reward.
 
     Args:
-        reason: A short stable code: `"unbuildable"`, `"out_of_memory"`, `"time_limit"`, `"diverged"`,
+        reason: A short stable code: `"out_of_memory"`, `"time_limit"`, `"diverged"`,
             `"worker_died"`, `"unmeasurable"`.
         detail: What happened, in words.
     """
