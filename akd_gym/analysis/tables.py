@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
@@ -55,10 +56,13 @@ def styled_architecture(architecture: str) -> Text:
 
 
 def format_cost(cost: float | None, unit: str) -> str:
-    """A cost with its unit: `1.234 ms`, `312 M`; a dash if there is none."""
+    """A cost with its unit, latency in four digits: `1.234 ms`, `0.04271 ms`, `312 M`; a dash if there is none."""
     if cost is None:
         return "-"
-    return f"{cost:.3f} ms" if unit == "ms" else format_count(cost)
+    if unit != "ms":
+        return format_count(cost)
+    decimals = 3 - math.floor(math.log10(cost)) if cost > 0 else 3
+    return f"{cost:.{max(0, decimals)}f} ms"
 
 
 def format_count(count: float) -> str:

@@ -15,6 +15,7 @@ from akd_gym.analysis.outcomes import Outcome
 from akd_gym.analysis.pareto import pareto_outcomes, write_pareto_csv
 from akd_gym.analysis.tables import pareto_table
 from akd_gym.recipes import full_recipe
+from akd_gym.reward import Reward
 
 
 def write_findings(result: SearchResult, settings: SearchSettings, run: Path, console: Console) -> None:
@@ -37,9 +38,10 @@ def write_findings(result: SearchResult, settings: SearchSettings, run: Path, co
     if first:
         gain = sum(o.reward for o in second) / len(second) - sum(o.reward for o in first) / len(first)
         console.print(f"{distinct} distinct architectures; mean reward of the later half {gain:+.4f} over the first.")
+    reward = Reward(settings.reward, settings.reward_weight)
     written = [
         write_pareto_csv(run / "pareto.csv", front),
-        write_figure(run / "accuracy-cost.png", accuracy_cost_figure(result.outcomes)),
+        write_figure(run / "accuracy-cost.png", accuracy_cost_figure(result.outcomes, reward=reward)),
         write_figure(run / "progress.png", progress_figure(result.outcomes)),
     ]
     console.print("Written: " + ", ".join(str(path) for path in written), highlight=False, markup=False, soft_wrap=True)

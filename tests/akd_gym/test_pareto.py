@@ -16,7 +16,7 @@ from akd_gym.analysis.pareto import (
     within_band,
     write_pareto_csv,
 )
-from akd_gym.analysis.tables import format_count, pareto_table
+from akd_gym.analysis.tables import format_cost, format_count, pareto_table
 from akd_gym.errors import InvalidSettingError, StorageError
 from akd_gym.ledger import Candidate, Ledger, TrainingRecord
 from akd_gym.reward import INFEASIBLE_REWARD, Reward
@@ -198,3 +198,11 @@ LONG = (
 )
 def test_counts_have_three_digits(count, text):
     assert format_count(count) == text
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [(1.5, "1.500 ms"), (0.042711, "0.04271 ms"), (15.128, "15.13 ms"), (151.28, "151.3 ms"), (None, "-")],
+)
+def test_latencies_have_four_digits(cost, text):
+    assert format_cost(cost, "ms") == text
