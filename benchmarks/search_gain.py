@@ -3,7 +3,7 @@
     make search ARGS="--seed 0 --run runs/seed0"        # and so on
     python -m benchmarks.search_gain runs/seed0 runs/seed1 runs/seed2
 
-Prints a table and writes `benchmarks/search_gain.json`.
+Prints a table (earlier half, later half, gain) and writes `benchmarks/search_gain.json`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -51,20 +52,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     rows = [search_gain(run) for run in parser.parse_args().runs]
-    table = Table(
-        "seed", "candidates", "distinct", "reward", "gain", "accuracy %", "gain", "cost / target", "best reward"
-    )
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("seed", "distinct", "reward", "gain", "accuracy %", "gain", "cost / target", "best"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         earlier, later = row["earlier"], row["later"]
         table.add_row(
             str(row["seed"]),
-            str(row["candidates"]),
-            str(row["distinct"]),
-            f"{earlier['reward']:.4f} -> {later['reward']:.4f}",
+            f"{row['distinct']} of {row['candidates']}",
+            f"{earlier['reward']:.4f} {later['reward']:.4f}",
             f"{later['reward'] - earlier['reward']:+.4f}",
-            f"{earlier['accuracy']:.2f} -> {later['accuracy']:.2f}",
+            f"{earlier['accuracy']:.2f} {later['accuracy']:.2f}",
             f"{later['accuracy'] - earlier['accuracy']:+.2f}",
-            f"{earlier['cost_over_target']:.2f} -> {later['cost_over_target']:.2f}",
+            f"{earlier['cost_over_target']:.2f} {later['cost_over_target']:.2f}",
             f"{row['best']['reward']:.4f}",
         )
     Console().print(table)
