@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from akd_gym.analysis.formats import cost_in_words
 from akd_gym.errors import UnknownNameError
 from akd_gym.space import Choices, SearchSpace
 
@@ -54,7 +55,7 @@ def render_text(scene: Scene) -> str:
     space, taken = scene.space, len(scene.choices)
     total = len(space.decisions)
     due = f"decision {taken + 1} of {total}: {space.decisions[taken].name}" if taken < total else "complete"
-    lines = [f"{space.name} on {space.skeleton.name}, target {format_cost(scene.target, scene.cost_unit)}, {due}"]
+    lines = [f"{space.name} on {space.skeleton.name}, target {cost_in_words(scene.target, scene.cost_unit)}, {due}"]
     skeleton = space.skeleton
     lines.append(f"    stem  k{skeleton.stem_kernel} s{skeleton.stem_stride} c{skeleton.stem_channels}")
     built = space.decided_blocks(scene.choices)
@@ -90,12 +91,8 @@ def describe_outcome(outcome: dict[str, Any]) -> str:
     """One line: the reward and what it was made from."""
     if outcome["status"] != "ok":
         return f"infeasible ({outcome['reason']}): reward {outcome['reward']:.4f}"
+    cost = cost_in_words(outcome["cost"], outcome["cost_unit"])
     return (
-        f"reward {outcome['reward']:.4f}: accuracy {100 * outcome['accuracy']:.2f} %, cost "
-        f"{format_cost(outcome['cost'], outcome['cost_unit'])}, {outcome['params']:,} parameters"
+        f"reward {outcome['reward']:.4f}: accuracy {100 * outcome['accuracy']:.2f} %, cost {cost}, "
+        f"{outcome['params']:,} parameters"
     )
-
-
-def format_cost(cost: float, unit: str) -> str:
-    """For example `0.812 ms` or `1.39 M multiply-adds`."""
-    return f"{cost:.3f} ms" if unit == "ms" else f"{cost / 1e6:.2f} M multiply-adds"

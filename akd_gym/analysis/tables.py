@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
@@ -10,6 +9,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
+from akd_gym.analysis.formats import format_cost, format_count
 from akd_gym.analysis.outcomes import Outcome
 
 OPERATOR_STYLES = {"cn": "orange3", "ds": "green", "ir": "blue"}
@@ -53,22 +53,3 @@ def styled_architecture(architecture: str) -> Text:
     for i, token in enumerate(architecture.split()):
         text.append(" " if i else "").append(token, style=OPERATOR_STYLES.get(token.split("_")[0], "dim"))
     return text
-
-
-def format_cost(cost: float | None, unit: str) -> str:
-    """A cost with its unit, latency in four digits: `1.234 ms`, `0.04271 ms`, `312 M`; a dash if there is none."""
-    if cost is None:
-        return "-"
-    if unit != "ms":
-        return format_count(cost)
-    decimals = 3 - math.floor(math.log10(cost)) if cost > 0 else 3
-    return f"{cost:.{max(0, decimals)}f} ms"
-
-
-def format_count(count: float) -> str:
-    """A large number in three digits: `3.87 M`, `312 M`, `950`."""
-    for multiple, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if count >= multiple:
-            value = count / multiple
-            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}{letter}"
-    return f"{count:.0f}"

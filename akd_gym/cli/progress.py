@@ -21,8 +21,8 @@ from rich.progress import (
 
 from akd_gym.agents.search import Infos, SearchObserver
 from akd_gym.agents.settings import SETTINGS_FILE, SearchSettings
+from akd_gym.analysis.formats import cost_in_words, format_cost
 from akd_gym.analysis.outcomes import Outcome
-from akd_gym.analysis.tables import format_cost
 from akd_gym.ledger import TrainingRecord
 
 
@@ -70,7 +70,7 @@ class SearchProgress(SearchObserver):
     def begin(self, settings: SearchSettings, target: float, unit: str, earlier: Sequence[Outcome]) -> None:
         """See `SearchObserver.begin`."""
         teacher = "hard labels" if settings.teacher == "none" else f"soft labels of {settings.teacher}"
-        goal = f"{format_cost(target, unit)}{'' if unit == 'ms' else ' MAdds'}"
+        goal = cost_in_words(target, unit)
         self._console.print(
             f"[bold]Searching {escape(settings.space)} for students of {escape(settings.data)}[/]: "
             f"{settings.budget} candidates, {escape(teacher)}, {settings.reward} reward, target {goal}",

@@ -77,8 +77,9 @@ class Finalists:
     def __call__(self, console: Console) -> None:
         """Print the finalists."""
         from akd_gym.agents.search import read_outcomes
+        from akd_gym.analysis.formats import format_cost
         from akd_gym.analysis.pareto import Band, within_band
-        from akd_gym.analysis.tables import format_cost, pareto_table
+        from akd_gym.analysis.tables import pareto_table
         from akd_gym.cli.findings import print_training_command
 
         band = Band.parse(self.within)

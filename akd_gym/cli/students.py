@@ -43,7 +43,7 @@ class Evaluate:
 
     def __call__(self, console: Console) -> None:
         """Evaluate and print."""
-        from akd_gym.analysis.tables import format_cost, format_count
+        from akd_gym.analysis.formats import format_cost, format_count
         from akd_gym.evaluation import make_evaluator
 
         spec = NetworkSpec.parse(self.architecture).canonical()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from akd_gym.analysis.formats import format_cost, format_count
 from akd_gym.analysis.outcomes import Outcome, derive_outcomes
 from akd_gym.analysis.pareto import (
     PARETO_COLUMNS,
@@ -16,7 +17,7 @@ from akd_gym.analysis.pareto import (
     within_band,
     write_pareto_csv,
 )
-from akd_gym.analysis.tables import format_cost, format_count, pareto_table
+from akd_gym.analysis.tables import pareto_table
 from akd_gym.errors import InvalidSettingError, StorageError
 from akd_gym.ledger import Candidate, Ledger, TrainingRecord
 from akd_gym.reward import INFEASIBLE_REWARD, Reward
