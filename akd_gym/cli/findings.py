@@ -33,7 +33,12 @@ def write_findings(result: SearchResult, settings: SearchSettings, run: Path, co
     half = len(result.outcomes) // 2
     first, second = result.outcomes[:half], result.outcomes[half:]
     console.print()
-    console.print(pareto_table(front))
+    best = max((o for o in result.outcomes if o.feasible), key=lambda outcome: outcome.reward)
+    if best in front:
+        console.print(pareto_table(front))
+    else:  # a reward that keeps to the target can be best where another student is both cheaper and more accurate
+        rows = sorted([*front, best], key=lambda outcome: outcome.cost or 0.0)
+        console.print(pareto_table(rows, "Pareto-best students, and the best reward"))
     distinct = len({outcome.architecture for outcome in result.outcomes})
     if first:
         gain = sum(o.reward for o in second) / len(second) - sum(o.reward for o in first) / len(first)
@@ -45,7 +50,7 @@ def write_findings(result: SearchResult, settings: SearchSettings, run: Path, co
         write_figure(run / "progress.png", progress_figure(result.outcomes)),
     ]
     console.print("Written: " + ", ".join(str(path) for path in written), highlight=False, markup=False, soft_wrap=True)
-    print_training_command(max(front, key=lambda outcome: outcome.reward), settings, run / "winner", console)
+    print_training_command(best, settings, run / "winner", console)
 
 
 def print_training_command(outcome: Outcome, settings: SearchSettings, out: Path, console: Console) -> None:

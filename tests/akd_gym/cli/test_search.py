@@ -58,9 +58,10 @@ def test_a_search_shows_its_settings_its_rounds_and_its_findings(finished):
     assert "16 distinct architectures; mean reward of the later half" in out
 
 
-def test_the_best_pareto_student_is_to_be_trained(finished):
-    front = pareto_outcomes(read_outcomes(finished.run).outcomes)
-    winner = max(front, key=lambda outcome: outcome.reward)
+def test_the_student_with_the_best_reward_is_starred_and_to_be_trained(finished):
+    winner = max(read_outcomes(finished.run).outcomes, key=lambda outcome: outcome.reward)
+    starred = next(line for line in finished.out.splitlines() if line.startswith("★"))
+    assert f" {winner.reward:.4f} " in starred
     words = pasted(finished.out)
     assert words[:3] == ["akd", "train", winner.architecture]
     assert words[words.index("--teacher") + 1] == "shipped:resnet"
