@@ -1,7 +1,6 @@
 """Cached soft labels: equal to the live teacher, paid for once, whole or not there."""
 
 import errno
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -141,29 +140,33 @@ def test_a_handle_travels_to_another_process(data: TaskData, tmp_path: Path) -> 
     assert torch.equal(pickle.loads(sent).view(1), labels.view(1))
 
 
-def _slow_search(root: str, out: "multiprocessing.Queue[int]") -> None:
-    data = load_data(train_size=64, val_size=32)
-    teacher = counting_teacher()
-    real = teacher.module.forward
-
-    def slow(x: Tensor) -> Tensor:
-        time.sleep(0.3)
-        return real(x)
-
-    teacher.module.forward = slow  # type: ignore[method-assign]
-    compute(teacher, data, Path(root))
-    out.put(teacher.module.images)
+SLOW_SEARCH = """
+import sys, time
+from pathlib import Path
+from tests_soft_labels import compute, counting_teacher, load_data
+teacher = counting_teacher()
+real = teacher.module.forward
+def slow(x):
+    time.sleep(0.5)
+    return real(x)
+teacher.module.forward = slow
+compute(teacher, load_data(train_size=64, val_size=32), Path(sys.argv[1]))
+print(teacher.module.images)
+"""
 
 
 def test_two_processes_at_once_pay_once(data: TaskData, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    out = context.Queue()
-    processes = [context.Process(target=_slow_search, args=(str(tmp_path), out)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    counts = sorted(out.get(timeout=120) for _ in processes)
-    for process in processes:
-        process.join()
+    shutil.copy(__file__, tmp_path / "tests_soft_labels.py")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SLOW_SEARCH, str(tmp_path)],
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    counts = sorted(int(process.communicate(timeout=200)[0]) for process in processes)
     assert counts == [0, 2 * 64]
     assert len(view_files(tmp_path)) == 2
 
