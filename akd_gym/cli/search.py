@@ -21,7 +21,7 @@ class Search:
     PPO proposes architectures in rounds. Each is trained for a few epochs with the teacher's soft labels, its
     latency is measured, and accuracy is weighed against the two. Stop it at any time with Ctrl-C.
 
-    Without options: the embedded images, a shipped teacher, latency on this machine, about ten minutes on two cores.
+    Without options: the embedded images, a shipped teacher, latency on this machine, about six minutes on two cores.
 
     For instance:
     - akd search --target-ms 0.3
