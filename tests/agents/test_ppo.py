@@ -146,7 +146,9 @@ def test_an_update_sees_whole_episodes_and_at_least_eight(
 
 def test_a_single_gymnasium_environment_will_do(evaluator: SyntheticEvaluator) -> None:
     env = gym.make("AKDSearch-v0", evaluator=evaluator)
-    PPO(**ppo_settings(env, 8, seed=0)).learn(35 * 8)
+    model = PPO(**ppo_settings(env, 8, seed=0)).learn(35 * 8)
+    assert model.num_timesteps == 35 * 8
+    assert len(model.ep_info_buffer) == 8
 
 
 def test_overrides_win_and_policy_arguments_are_merged(evaluator: SyntheticEvaluator) -> None:
