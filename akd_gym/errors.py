@@ -74,6 +74,22 @@ class DeviceTimeoutError(DeviceError, TimeoutError):
     """A device that did not answer in time."""
 
 
+class DeviceLostError(DeviceError, ConnectionError):
+    """A device that cannot be reached, or whose link broke."""
+
+
+class DeviceUnauthorizedError(DeviceError, PermissionError):
+    """A device that does not accept this computer's key; it must be allowed on the device's screen."""
+
+
+class CommandFailedError(DeviceError, ChildProcessError):
+    """A command or file transfer that the device carried out and reported as failed."""
+
+
+class BadOutputError(DeviceError, ValueError):
+    """Output of a device that is incomplete, damaged or inconsistent."""
+
+
 class InfeasibleCandidateError(AKDGymError, RuntimeError):
     """A candidate that cannot be evaluated: its `reason` is recorded and it gets the lowest reward.
 
