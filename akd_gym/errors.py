@@ -82,6 +82,10 @@ class DeviceUnauthorizedError(DeviceError, PermissionError):
     """A device that does not accept this computer's key; it must be allowed on the device's screen."""
 
 
+class UnsteadyDeviceError(DeviceError):
+    """A device whose heat, clock or speed changed while it measured, so that the number is not to be trusted."""
+
+
 class CommandFailedError(DeviceError, ChildProcessError):
     """A command or file transfer that the device carried out and reported as failed."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +21,7 @@ from akd_gym.recipes import Recipe, default_recipe
 from akd_gym.space import Choices, SearchSpace, make_space
 
 if TYPE_CHECKING:
-    from akd_gym.device_lab import LatencyMeter
+    from akd_gym.device_lab import LatencyMeter, LatencyRecord
 
 Announce = Callable[[str], None]
 
@@ -39,7 +41,7 @@ class Evaluation:
         cost: Latency or multiply-adds, whichever the search weighs; None if it could not be measured.
         cost_unit: `"ms"` or `"madds"`.
         latency_ms: Milliseconds for one image; None if not measured.
-        latency_kind: `"host"`; None if not measured.
+        latency_kind: `"host"`, `"phone"`, `"loopback"` or `"predicted"`; None if not measured.
         device: Name of the device that measured.
         madds: Multiply-adds for one image.
         params: Parameters.
@@ -84,9 +86,10 @@ class Evaluator(Protocol):
 class ProxyEvaluator:
     """Trains candidates on the proxy task and measures them; what the ledger knows is not paid for again.
 
-    A round first measures the latency of its new networks, while nothing trains, and then trains them side by
-    side. Everything is in the ledger before `evaluate` returns. An infeasible candidate is an `Evaluation` with
-    its reason; a device that fails raises, because its silence is no latency.
+    A round trains its new networks side by side. Their latencies are measured before, while nothing trains, if
+    that would disturb the measurement (on this machine), and else meanwhile (on phones). Each result is in the ledger
+    as soon as it is there. An infeasible candidate is an `Evaluation` with its reason; a device that fails raises,
+    because its silence is no latency.
 
     Args:
         space: The search space.
@@ -159,11 +162,18 @@ class ProxyEvaluator:
         names = [str(network) for network in networks]
         to_train = {name for name in names if self._training(name) is None}
         to_measure = {name for name in names if self._latency(name) is None} if self.latency_context else set()
-        start = time.perf_counter()
-        latencies = {} if self.latency_context is None else self.measure(names)
-        measuring_s = (time.perf_counter() - start) / max(1, len(to_measure))
-        measurable = [n for n in dict.fromkeys(names) if n not in latencies or latency_ms(latencies[n]) is not None]
-        trainings = self.train(measurable)
+        measuring_s = 0.0
+        if self._meter is None:
+            trainings = self.train(names)
+        elif self._meter.needs_quiet:
+            start = time.perf_counter()
+            self.measure(names)
+            measuring_s = time.perf_counter() - start
+            trainings = self.train([name for name in names if self._is_measurable(name)])
+        else:
+            trainings, measuring_s = self._train_and_measure(names)
+        measuring_s /= max(1, len(to_measure))
+        latencies = self._latencies(names)
         evaluations = []
         for name, network in zip(names, networks, strict=True):
             training = trainings.get(name)
@@ -175,7 +185,9 @@ class ProxyEvaluator:
             to_train.discard(name)
         return evaluations
 
-    def train(self, architectures: Sequence[str]) -> dict[str, TrainingRecord]:
+    def train(
+        self, architectures: Sequence[str], after_each: Callable[[], None] = lambda: None
+    ) -> dict[str, TrainingRecord]:
         """Train what the ledger does not know yet; every result is in it as soon as it is there."""
         known = {name: self._training(name) for name in architectures}
         jobs = [Job(name, self.seed) for name, record in known.items() if record is None]
@@ -185,6 +197,7 @@ class ProxyEvaluator:
             known[name] = self.ledger.add_training(self.training_context, name, self.seed, record)
             if self.on_training is not None:
                 self.on_training(name, record)
+            after_each()
         return {name: record for name, record in known.items() if record is not None}
 
     def measure(self, architectures: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -194,16 +207,44 @@ class ProxyEvaluator:
             DeviceError: If the device fails.
         """
         assert self._meter is not None
+        if models := self._new_models(architectures):
+            self._keep(self._meter.measure(models))
+        return self._latencies(architectures)
+
+    def _train_and_measure(self, architectures: Sequence[str]) -> tuple[dict[str, TrainingRecord], float]:
+        """Trainings, and the seconds that measuring took meanwhile.
+
+        What turns out to be unmeasurable is trained in vain; it is rare, and waiting for it would cost more.
+        """
+        assert self._meter is not None
+        models = self._new_models(architectures)
+        arriving = _Background(self._meter.measure(models) if models else ())
+        trainings = self.train(
+            [name for name in architectures if self._is_measurable(name)],
+            after_each=lambda: self._keep(arriving.ready()),
+        )
+        self._keep(arriving.rest())
+        return trainings, arriving.seconds
+
+    def _new_models(self, architectures: Sequence[str]) -> list[tuple[str, bytes]]:
+        new = [name for name in dict.fromkeys(architectures) if self._latency(name) is None]
+        return [(name, self._export(name)) for name in new]
+
+    def _keep(self, records: Iterable[LatencyRecord]) -> None:
         assert self.latency_context is not None
+        for record in records:
+            self.ledger.add_latency(self.latency_context, record.architecture, record.to_dict())
+
+    def _latencies(self, architectures: Sequence[str]) -> dict[str, dict[str, Any]]:
+        if self.latency_context is None:
+            return {}
         known = {name: self._latency(name) for name in architectures}
-        new = [name for name, record in known.items() if record is None]
-        if new:
-            models = [(name, self._export(name)) for name in new]
-            for record in self._meter.measure(models):
-                known[record.architecture] = self.ledger.add_latency(
-                    self.latency_context, record.architecture, record.to_dict()
-                )
         return {name: record for name, record in known.items() if record is not None}
+
+    def _is_measurable(self, name: str) -> bool:
+        """Whether nothing says yet that it is not."""
+        record = self._latency(name)
+        return record is None or latency_ms(record) is not None
 
     def close(self) -> None:
         """End the workers, give the device back, close the ledger."""
@@ -233,12 +274,14 @@ class ProxyEvaluator:
     ) -> Evaluation:
         cost = self.cost_of(network)
         measured_ms = None if latency is None else latency_ms(latency)
-        reason = "unmeasurable" if training is None else training.reason
+        reason = None if training is None else training.reason
+        if reason is None and (training is None or (self.latency_context is not None and measured_ms is None)):
+            reason = "unmeasurable"
         return Evaluation(
             architecture=name,
             status="ok" if reason is None else "infeasible",
             reason=reason,
-            accuracy=None if training is None else training.accuracy,
+            accuracy=None if training is None or reason is not None else training.accuracy,
             cost=float(cost.madds) if self.latency_context is None else measured_ms,
             cost_unit=self.cost_unit,
             latency_ms=measured_ms,
@@ -249,6 +292,43 @@ class ProxyEvaluator:
             seconds=sum(paid_s),
             from_ledger=not paid_s,
         )
+
+
+class _Background:
+    """Records that a meter measures in a thread of its own; closing the meter ends the thread.
+
+    Attributes:
+        seconds: Until the last record; complete after `rest`.
+    """
+
+    def __init__(self, records: Iterable[LatencyRecord]) -> None:
+        self.seconds = 0.0
+        self._arrived: queue.SimpleQueue[LatencyRecord | None] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        threading.Thread(target=self._collect, args=(records, time.perf_counter()), daemon=True).start()
+
+    def ready(self) -> Iterator[LatencyRecord]:
+        """What has arrived since the last call. An error waits for `rest`, so that what trains now is not lost."""
+        with contextlib.suppress(queue.Empty):
+            while (record := self._arrived.get_nowait()) is not None:
+                yield record
+            self._arrived.put(None)
+
+    def rest(self) -> Iterator[LatencyRecord]:
+        """Everything else, as it arrives; then raises what the meter raised."""
+        while (record := self._arrived.get()) is not None:
+            yield record
+        if self._error is not None:
+            raise self._error
+
+    def _collect(self, records: Iterable[LatencyRecord], start: float) -> None:
+        try:
+            for record in records:
+                self._arrived.put(record)
+        except BaseException as error:
+            self._error = error
+        self.seconds = time.perf_counter() - start
+        self._arrived.put(None)
 
 
 def make_evaluator(
@@ -295,7 +375,7 @@ def make_evaluator(
     from akd_gym.training import check_device
 
     check_device(device)
-    meter = make_latency_meter(latency) if cost == "latency" else None
+    meter = make_latency_meter(latency, announce) if cost == "latency" else None
     recipe = default_recipe(data) if recipe is None else recipe
     images = load_task_data(data, recipe)
     loaded = load_teacher(teacher, images)

@@ -36,8 +36,8 @@ def canonical_json(mapping: Mapping[str, Any], name: str) -> str:
 def latency_ms(record: Mapping[str, Any]) -> float | None:
     """The latency that a `LatencyRecord`, as a dict, stands for; None if it is a failure.
 
-    It is what the record itself states as `"latency_ms"`. A record that states none stands for its minimum on a
-    host, where everything else is other load, and for its median on a phone.
+    It is what the record itself states as `"latency_ms"`. One that states none (schema version 1 of hosts' records)
+    stands for its minimum on a host and for its median elsewhere.
 
     Raises:
         InvalidSettingError: Neither a failure nor a positive, finite latency.

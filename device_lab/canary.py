@@ -20,18 +20,22 @@ CALIBRATION_S = 5.0  # how long the first measurement on a machine looks for the
 
 
 class CanaryReference:
-    """What the canary takes on this machine at its best: the speed that latencies are stated for.
+    """What the canary takes on a device at its best: the speed that latencies are stated for.
 
-    Taken once a machine and user, and kept in the cache folder (`$AKD_GYM_CACHE`, else the user's), so that the
+    Taken once a device and user, and kept in the cache folder (`$AKD_GYM_CACHE`, else the user's), so that the
     numbers of all sessions agree.
-    Delete the file to take it anew. Use this under the machine lock.
+    Delete the file to take it anew. Use this under the device's lock.
+
+    Args:
+        device: What tells the device and its runtime from others, fit for a file name; None for this machine.
     """
 
-    def __init__(self) -> None:
-        runtime = importlib.metadata.version("ai-edge-litert")
+    def __init__(self, device: str | None = None) -> None:
+        if device is None:
+            device = f"litert{importlib.metadata.version('ai-edge-litert')}-{machine_id()}"
         chosen = os.environ.get("AKD_GYM_CACHE")
         cache = Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "akd_gym"))
-        self.path = cache / f"canary{CANARY_VERSION}-litert{runtime}-{machine_id()}.json"
+        self.path = cache / f"canary{CANARY_VERSION}-{device}.json"
         self._value_ms: float | None = None
 
     def read(self) -> float | None:

@@ -24,7 +24,7 @@ from akd_gym.device_lab import machine
 from akd_gym.device_lab.canary import CALIBRATION_S, CANARY_VERSION, CanaryReference, canary_model
 from akd_gym.device_lab.host_process import Outcome, WorkerRun, run_worker
 from akd_gym.device_lab.lock import machine_lock
-from akd_gym.device_lab.records import TIMEOUT_REASON, LatencyRecord
+from akd_gym.device_lab.records import SCHEMA_VERSION, TIMEOUT_REASON, LatencyRecord
 from akd_gym.device_lab.tflite_writer import EXPORTER, EXPORTER_VERSION, exporter_of
 from akd_gym.errors import DeviceError, DeviceTimeoutError, InvalidSettingError, StorageError
 
@@ -94,6 +94,7 @@ class HostLatency:
     """
 
     kind = "host"
+    needs_quiet = True
 
     def __init__(
         self,
@@ -131,6 +132,7 @@ class HostLatency:
             "canary_version": CANARY_VERSION,
             "clock": machine.best_clock(self.protocol.threads),
             "protocol": dataclasses.asdict(self.protocol),
+            "records": SCHEMA_VERSION,  # before version 2 a ledger took the raw minimum for the latency
         }
 
     def measure(self, models: Sequence[tuple[str, bytes]]) -> list[LatencyRecord]:

@@ -101,7 +101,7 @@ def guarded(command: str, timeout_s: float) -> tuple[str, str]:
     nonce = secrets.token_hex(8)
     line = (
         f"o=$( (timeout -s KILL {timeout_s:.3f} sh -c {shlex.quote(command)} </dev/null) 2>&1 ); r=$?; "
-        f"printf '%s\\n%s=%s=%s\\n' \"$o\" {nonce} $r \"$(printf %s \"$o\" | sha256sum)\""
+        f'printf \'%s\\n%s=%s=%s\\n\' "$o" {nonce} $r "$(printf %s "$o" | sha256sum)"'
     )
     return line, nonce
 
@@ -132,7 +132,8 @@ def unguarded(raw: bytes, nonce: str, command: str, timeout_s: float) -> Command
     exit_code = int(found[1])
     if exit_code == _KILLED:
         raise DeviceTimeoutError(
-            f"`{_shortened(command)}` must end within {timeout_s:g} s, but the device had to kill it (or ran out of memory)."
+            f"`{_shortened(command)}` must end within {timeout_s:g} s, but the device killed it "
+            "(its time was up, or memory ran out)."
         )
     return CommandResult(command, exit_code, output.decode(errors="replace"))
 

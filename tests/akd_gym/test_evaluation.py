@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +263,7 @@ class ScriptedMeter:
     """A device that answers for every model what its script says: milliseconds, or why it failed."""
 
     kind = "host"
+    needs_quiet = True
 
     def __init__(self, script: dict[str, float | str], events: list[str]) -> None:
         self.script, self.events = script, events
@@ -291,6 +293,19 @@ class ScriptedMeter:
         return LatencyRecord(**about, verdict="ok", min_ms=answer, canary_reference_ms=1.0, **passes)
 
 
+class MeterElsewhere(ScriptedMeter):
+    """A device that is not this machine: it goes on only after something has been trained meanwhile."""
+
+    needs_quiet = False
+
+    def measure(self, models: Sequence[tuple[str, bytes]]) -> Iterator[LatencyRecord]:
+        for model in models:
+            deadline = time.monotonic() + 60
+            while not any(event.startswith("trained") for event in self.events) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield from super().measure([model])
+
+
 class LoggingExecutor(SerialExecutor):
     """Notes what is trained."""
 
@@ -299,7 +314,9 @@ class LoggingExecutor(SerialExecutor):
 
     def run(self, task: TrainingTask, jobs: Sequence[Job]) -> Iterator[tuple[int, TrainingRecord]]:
         self.events += [f"train {job.architecture}" for job in jobs]
-        yield from super().run(task, jobs)
+        for index, record in super().run(task, jobs):
+            self.events.append(f"trained {jobs[index].architecture}")
+            yield index, record
 
 
 @pytest.fixture
@@ -313,7 +330,7 @@ def measured(path: Path, tiny_recipe: Recipe, events: list[str]) -> Iterator[Any
     """An evaluator whose device follows a script."""
     with Ledger.open(path) as ledger:
 
-        def measured(script: dict[Choices, float | str]) -> ProxyEvaluator:
+        def measured(script: dict[Choices, float | str], meter: type[ScriptedMeter] = ScriptedMeter) -> ProxyEvaluator:
             return ProxyEvaluator(
                 SPACE,
                 TrainingTask("fashion", tiny_recipe),
@@ -323,7 +340,7 @@ def measured(path: Path, tiny_recipe: Recipe, events: list[str]) -> Iterator[Any
                 num_classes=10,
                 ledger=ledger,
                 executor=LoggingExecutor(events),
-                meter=ScriptedMeter({NAMES[choices]: answer for choices, answer in script.items()}, events),
+                meter=meter({NAMES[choices]: answer for choices, answer in script.items()}, events),
             )
 
         yield measured
@@ -339,11 +356,13 @@ def test_a_round_is_measured_before_it_is_trained_and_the_costliest_trains_first
         f"measure {NAMES[LARGEST]}",
         f"train {NAMES[LARGEST]}",
         f"train {NAMES[SMALLEST]}",
+        f"trained {NAMES[LARGEST]}",
+        f"trained {NAMES[SMALLEST]}",
     ]
     assert (small.cost, small.cost_unit, small.latency_ms) == (pytest.approx(0.1), "ms", pytest.approx(0.1))
     assert (large.cost, large.latency_kind, large.device) == (pytest.approx(0.9), "host", "scripted")
     assert evaluator.evaluate([LARGEST, SMALLEST]) == [known(large), known(small)]
-    assert len(events) == 4
+    assert len(events) == 6
 
 
 def test_a_model_that_cannot_be_measured_is_not_trained(measured: Any, events: list[str]) -> None:
@@ -357,11 +376,11 @@ def test_a_model_that_cannot_be_measured_is_not_trained(measured: Any, events: l
         None,
     )
     assert good.status == "ok"
-    assert events[2:] == [f"train {NAMES[REFERENCE]}"]
+    assert events[2:] == [f"train {NAMES[REFERENCE]}", f"trained {NAMES[REFERENCE]}"]
     record = evaluator.ledger.find_latency(evaluator.latency_context, NAMES[SMALLEST])
     assert (record["verdict"], record["reason"]) == ("failed", "signal SIGSEGV")
     assert evaluator.evaluate([SMALLEST]) == [known(bad)]
-    assert len(events) == 3
+    assert len(events) == 4
     assert Reward()(bad.accuracy, bad.cost, 0.5) == INFEASIBLE_REWARD < Reward()(good.accuracy, good.cost, 0.5)
 
 
@@ -373,6 +392,24 @@ def test_a_device_that_fails_is_no_latency(measured: Any, events: list[str]) -> 
     counts = evaluator.ledger.counts()
     assert (counts["trainings"], counts["latencies"]) == (0, 0)
     assert evaluator.evaluate([REFERENCE])[0].status == "ok"
+
+
+def test_a_device_elsewhere_measures_while_students_train(measured: Any, events: list[str]) -> None:
+    evaluator = measured({SMALLEST: 0.1, LARGEST: "signal SIGSEGV"}, MeterElsewhere)
+    small, large = evaluator.evaluate([SMALLEST, LARGEST])
+    assert events.index(f"trained {NAMES[LARGEST]}") < events.index(f"measure {NAMES[SMALLEST]}")
+    assert (small.status, small.cost) == ("ok", pytest.approx(0.1))
+    assert (large.status, large.reason, large.accuracy, large.cost) == ("infeasible", "unmeasurable", None, None)
+    assert evaluator.evaluate([LARGEST, SMALLEST]) == [known(large), known(small)]
+
+
+def test_a_device_elsewhere_that_fails_leaves_what_was_paid_for_in_the_ledger(measured: Any, events: list[str]) -> None:
+    evaluator = measured({SMALLEST: 0.1}, MeterElsewhere)
+    with pytest.raises(DeviceError, match="the device is gone"):
+        evaluator.evaluate([SMALLEST, REFERENCE])
+    counts = evaluator.ledger.counts()
+    assert (counts["trainings"], counts["latencies"]) == (2, 1)
+    assert evaluator.evaluate([SMALLEST])[0].from_ledger
 
 
 def test_the_reference_is_measured_once(measured: Any, events: list[str]) -> None:

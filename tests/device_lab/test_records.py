@@ -6,6 +6,7 @@ import pytest
 
 from akd_gym.device_lab import LatencyRecord
 from akd_gym.errors import CorruptFileError, DeviceError, DeviceTimeoutError, SchemaVersionError
+from akd_gym.ledger_records import latency_ms as ledger_latency_ms
 
 
 def make_record(**changes) -> LatencyRecord:
@@ -63,12 +64,37 @@ def test_it_survives_json() -> None:
     assert LatencyRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
 
 
+def test_a_ledger_takes_the_same_latency() -> None:
+    record = make_record(min_ms=0.9)
+    assert ledger_latency_ms(record.to_dict()) == record.latency_ms != record.min_ms
+
+
+def test_a_record_of_version_1_stands_for_its_minimum_in_a_ledger_and_can_be_read() -> None:
+    plain = make_record().to_dict() | {"schema_version": 1}
+    del plain["latency_ms"]
+    assert ledger_latency_ms(plain) == 1.0
+    assert LatencyRecord.from_dict(plain).schema_version == 1
+
+
+@pytest.mark.parametrize("kind", ["phone", "loopback", "predicted"])
+def test_elsewhere_than_on_a_host_the_latency_is_the_median(kind) -> None:
+    record = make_record(kind=kind, **NO_PASSES, median_ms=1.5)
+    assert record.latency_ms == ledger_latency_ms(record.to_dict()) == 1.5
+    assert LatencyRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+
+
+@pytest.mark.parametrize("median_ms", [None, 0.0])
+def test_a_phone_without_a_median_is_damaged(median_ms) -> None:
+    plain = make_record(kind="phone", **NO_PASSES, median_ms=1.5).to_dict() | {"median_ms": median_ms}
+    with pytest.raises(CorruptFileError, match="positive median"):
+        LatencyRecord.from_dict(plain)
+
+
+NO_PASSES = {"pass_min_ms": (), "pass_canary_before_ms": (), "pass_canary_after_ms": ()}
 FAILED = {
     "verdict": "failed",
     "min_ms": None,
-    "pass_min_ms": (),
-    "pass_canary_before_ms": (),
-    "pass_canary_after_ms": (),
+    **NO_PASSES,
     "samples_ms": (),
 }
 
@@ -85,8 +111,8 @@ def test_a_failure_is_never_a_number(reason, error) -> None:
 
 
 def test_a_newer_schema_is_refused() -> None:
-    with pytest.raises(SchemaVersionError, match="at most 1, but got 2"):
-        LatencyRecord.from_dict({**make_record().to_dict(), "schema_version": 2, "new_field": 1})
+    with pytest.raises(SchemaVersionError, match="at most 2, but got 3"):
+        LatencyRecord.from_dict({**make_record().to_dict(), "schema_version": 3, "new_field": 1})
 
 
 @pytest.mark.parametrize("change", [{"unknown": 1}, {"pass_min_ms": []}, {"verdict": "failed"}])
