@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from akd_gym.architecture import Cost, NetworkSpec, count_cost
 from akd_gym.errors import DeviceError, UnknownNameError
 from akd_gym.executors import Executor, Job, TrainingTask, load_task_data, make_executor
+from akd_gym.latencies import LatencyBook
 from akd_gym.ledger import Ledger, TrainingRecord
 from akd_gym.ledger_records import latency_ms
 from akd_gym.recipes import Recipe, default_recipe
 from akd_gym.space import Choices, SearchSpace, make_space
 
 if TYPE_CHECKING:
-    from akd_gym.device_lab import LatencyMeter, LatencyRecord
+    from akd_gym.device_lab import LatencyMeter
 
 Announce = Callable[[str], None]
 
@@ -123,13 +122,15 @@ class ProxyEvaluator:
         self.cost_unit = "madds" if meter is None else "ms"
         self.ledger = ledger
         self.training_context = ledger.context(training_identity)
-        self.latency_context: str | None = None
-        if meter is not None:
-            latency_identity = meter.identity() | {"input_shape": list(input_shape), "classes": num_classes}
-            self.latency_context = ledger.context(latency_identity)
+        self.latencies = None if meter is None else LatencyBook(meter, ledger, input_shape, num_classes)
         self.on_training: Callable[[str, TrainingRecord], None] | None = None
-        self._executor, self._meter = executor, meter
+        self._executor = executor
         self._resources = resources or contextlib.ExitStack()
+
+    @property
+    def latency_context(self) -> str | None:
+        """The ledger's context of latencies; None where multiply-adds are the cost."""
+        return None if self.latencies is None else self.latencies.context
 
     def cost_of(self, network: NetworkSpec) -> Cost:
         """Multiply-adds and parameters on the images of the task."""
@@ -143,9 +144,9 @@ class ProxyEvaluator:
             DeviceError: If its latency cannot be measured.
         """
         reference = self.space.network(self.space.reference)
-        if self.latency_context is None:
+        if self.latencies is None:
             return float(self.cost_of(reference).madds)
-        record = self.measure([str(reference)])[str(reference)]
+        record = self.latencies.measure([str(reference)])[str(reference)]
         latency = latency_ms(record)
         if latency is None:
             raise DeviceError(f"The reference architecture must be measurable, but got: {record.get('reason')}.")
@@ -160,27 +161,30 @@ class ProxyEvaluator:
         """
         networks = [self.space.network(c) for c in choices]
         names = [str(network) for network in networks]
+        book = self.latencies
         to_train = {name for name in names if self._training(name) is None}
-        to_measure = {name for name in names if self._latency(name) is None} if self.latency_context else set()
+        to_measure = set() if book is None else {name for name in names if book.find(name) is None}
         measuring_s = 0.0
-        if self._meter is None:
+        if book is None:
             trainings = self.train(names)
-        elif self._meter.needs_quiet:
+        elif book.meter.needs_quiet:
             start = time.perf_counter()
-            self.measure(names)
+            book.measure(names)
             measuring_s = time.perf_counter() - start
-            trainings = self.train([name for name in names if self._is_measurable(name)])
-        else:
-            trainings, measuring_s = self._train_and_measure(names)
+            trainings = self.train([name for name in names if book.is_measurable(name)])
+        else:  # what turns out to be unmeasurable is trained in vain: it is rare, and waiting for it would cost more
+            measuring = book.begin(names)
+            trainings = self.train([name for name in names if book.is_measurable(name)], after_each=measuring.keep)
+            measuring.finish()
+            measuring_s = measuring.seconds
         measuring_s /= max(1, len(to_measure))
-        latencies = self._latencies(names)
         evaluations = []
         for name, network in zip(names, networks, strict=True):
             training = trainings.get(name)
             paid_s = [measuring_s] if name in to_measure else []
             if training is not None and name in to_train:
                 paid_s.append(training.seconds)
-            evaluations.append(self._evaluation(name, network, training, latencies.get(name), paid_s))
+            evaluations.append(self._evaluation(name, network, training, paid_s))
             to_measure.discard(name)  # a repeat within the round is not paid for
             to_train.discard(name)
         return evaluations
@@ -200,89 +204,32 @@ class ProxyEvaluator:
             after_each()
         return {name: record for name, record in known.items() if record is not None}
 
-    def measure(self, architectures: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Latency records, as dicts, of architectures, measuring those that the ledger does not know yet.
-
-        Raises:
-            DeviceError: If the device fails.
-        """
-        assert self._meter is not None
-        if models := self._new_models(architectures):
-            self._keep(self._meter.measure(models))
-        return self._latencies(architectures)
-
-    def _train_and_measure(self, architectures: Sequence[str]) -> tuple[dict[str, TrainingRecord], float]:
-        """Trainings, and the seconds that measuring took meanwhile.
-
-        What turns out to be unmeasurable is trained in vain; it is rare, and waiting for it would cost more.
-        """
-        assert self._meter is not None
-        models = self._new_models(architectures)
-        arriving = _Background(self._meter.measure(models) if models else ())
-        trainings = self.train(
-            [name for name in architectures if self._is_measurable(name)],
-            after_each=lambda: self._keep(arriving.ready()),
-        )
-        self._keep(arriving.rest())
-        return trainings, arriving.seconds
-
-    def _new_models(self, architectures: Sequence[str]) -> list[tuple[str, bytes]]:
-        new = [name for name in dict.fromkeys(architectures) if self._latency(name) is None]
-        return [(name, self._export(name)) for name in new]
-
-    def _keep(self, records: Iterable[LatencyRecord]) -> None:
-        assert self.latency_context is not None
-        for record in records:
-            self.ledger.add_latency(self.latency_context, record.architecture, record.to_dict())
-
-    def _latencies(self, architectures: Sequence[str]) -> dict[str, dict[str, Any]]:
-        if self.latency_context is None:
-            return {}
-        known = {name: self._latency(name) for name in architectures}
-        return {name: record for name, record in known.items() if record is not None}
-
-    def _is_measurable(self, name: str) -> bool:
-        """Whether nothing says yet that it is not."""
-        record = self._latency(name)
-        return record is None or latency_ms(record) is not None
-
     def close(self) -> None:
         """End the workers, give the device back, close the ledger."""
         self._resources.close()
 
-    def _export(self, name: str) -> bytes:
-        from akd_gym.device_lab.tflite import export_tflite
-        from akd_gym.networks import build_network
-
-        network = build_network(NetworkSpec.parse(name), self.num_classes, self.input_shape[0]).eval()
-        return export_tflite(network, (1, *self.input_shape))
-
     def _training(self, name: str) -> TrainingRecord | None:
         return self.ledger.find_training(self.training_context, name, self.seed)
-
-    def _latency(self, name: str) -> dict[str, Any] | None:
-        assert self.latency_context is not None
-        return self.ledger.find_latency(self.latency_context, name)
 
     def _evaluation(
         self,
         name: str,
         network: NetworkSpec,
         training: TrainingRecord | None,
-        latency: dict[str, Any] | None,
         paid_s: Sequence[float],
     ) -> Evaluation:
         cost = self.cost_of(network)
+        latency = None if self.latencies is None else self.latencies.find(name)
         measured_ms = None if latency is None else latency_ms(latency)
         reason = None if training is None else training.reason
-        if reason is None and (training is None or (self.latency_context is not None and measured_ms is None)):
+        if reason is None and (training is None or (self.latencies is not None and measured_ms is None)):
             reason = "unmeasurable"
         return Evaluation(
             architecture=name,
             status="ok" if reason is None else "infeasible",
             reason=reason,
             accuracy=None if training is None or reason is not None else training.accuracy,
-            cost=float(cost.madds) if self.latency_context is None else measured_ms,
+            cost=float(cost.madds) if self.latencies is None else measured_ms,
             cost_unit=self.cost_unit,
             latency_ms=measured_ms,
             latency_kind=None if latency is None else latency["kind"],
@@ -292,43 +239,6 @@ class ProxyEvaluator:
             seconds=sum(paid_s),
             from_ledger=not paid_s,
         )
-
-
-class _Background:
-    """Records that a meter measures in a thread of its own; closing the meter ends the thread.
-
-    Attributes:
-        seconds: Until the last record; complete after `rest`.
-    """
-
-    def __init__(self, records: Iterable[LatencyRecord]) -> None:
-        self.seconds = 0.0
-        self._arrived: queue.SimpleQueue[LatencyRecord | None] = queue.SimpleQueue()
-        self._error: BaseException | None = None
-        threading.Thread(target=self._collect, args=(records, time.perf_counter()), daemon=True).start()
-
-    def ready(self) -> Iterator[LatencyRecord]:
-        """What has arrived since the last call. An error waits for `rest`, so that what trains now is not lost."""
-        with contextlib.suppress(queue.Empty):
-            while (record := self._arrived.get_nowait()) is not None:
-                yield record
-            self._arrived.put(None)
-
-    def rest(self) -> Iterator[LatencyRecord]:
-        """Everything else, as it arrives; then raises what the meter raised."""
-        while (record := self._arrived.get()) is not None:
-            yield record
-        if self._error is not None:
-            raise self._error
-
-    def _collect(self, records: Iterable[LatencyRecord], start: float) -> None:
-        try:
-            for record in records:
-                self._arrived.put(record)
-        except BaseException as error:
-            self._error = error
-        self.seconds = time.perf_counter() - start
-        self._arrived.put(None)
 
 
 def make_evaluator(
@@ -375,54 +285,57 @@ def make_evaluator(
     from akd_gym.training import check_device
 
     check_device(device)
-    meter = make_latency_meter(latency, announce) if cost == "latency" else None
-    recipe = default_recipe(data) if recipe is None else recipe
-    images = load_task_data(data, recipe)
-    loaded = load_teacher(teacher, images)
-    if not isinstance(space, SearchSpace):
-        skeleton = skeleton or ("small" if images.resolution <= SMALL_IMAGES else "mnasnet")
-        space = make_space(space, skeleton)
-    labels = None
-    if loaded is not None:
-        loaded.module.to(device)
-        augment = AugmentRecipe(recipe.augment_seed, recipe.shift, recipe.flip)
-        labels = soft_labels(
-            loaded,
-            images.train,
-            images.fingerprint,
-            augment,
-            recipe.kept_views,
-            cache_dir(),
-            announce=announce,
-        )
-    identity = {
-        "kind": "training",
-        "data": data,
-        "fingerprint": images.fingerprint,
-        "resolution": images.resolution,
-        "teacher": None if loaded is None else {"name": loaded.name, "weights": loaded.weights_hash},
-        "recipe": recipe.identity(distilled=loaded is not None),
-        "device": device.partition(":")[0],
-    }
     resources = contextlib.ExitStack()
-    if ledger is None:
-        ledger = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="akd_gym-")), "ledger.sqlite")
-    if not isinstance(ledger, Ledger):
-        ledger = resources.enter_context(Ledger.open(ledger))
-    executor = make_executor(workers)
-    resources.callback(executor.close)
-    if meter is not None:
-        resources.callback(meter.close)
-    evaluator = ProxyEvaluator(
-        space,
-        TrainingTask(data, recipe, labels, device),
-        identity,
-        seed=0 if seed is None else seed,
-        input_shape=(images.in_channels, images.resolution, images.resolution),
-        num_classes=images.num_classes,
-        ledger=ledger,
-        executor=executor,
-        meter=meter,
-        resources=resources,
-    )
-    return evaluator
+    try:
+        meter = make_latency_meter(latency, announce) if cost == "latency" else None
+        if meter is not None:
+            resources.callback(meter.close)
+        recipe = default_recipe(data) if recipe is None else recipe
+        images = load_task_data(data, recipe)
+        loaded = load_teacher(teacher, images)
+        if not isinstance(space, SearchSpace):
+            skeleton = skeleton or ("small" if images.resolution <= SMALL_IMAGES else "mnasnet")
+            space = make_space(space, skeleton)
+        labels = None
+        if loaded is not None:
+            loaded.module.to(device)
+            augment = AugmentRecipe(recipe.augment_seed, recipe.shift, recipe.flip)
+            labels = soft_labels(
+                loaded,
+                images.train,
+                images.fingerprint,
+                augment,
+                recipe.kept_views,
+                cache_dir(),
+                announce=announce,
+            )
+        identity = {
+            "kind": "training",
+            "data": data,
+            "fingerprint": images.fingerprint,
+            "resolution": images.resolution,
+            "teacher": None if loaded is None else {"name": loaded.name, "weights": loaded.weights_hash},
+            "recipe": recipe.identity(distilled=loaded is not None),
+            "device": device.partition(":")[0],
+        }
+        if ledger is None:
+            ledger = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="akd_gym-")), "ledger.sqlite")
+        if not isinstance(ledger, Ledger):
+            ledger = resources.enter_context(Ledger.open(ledger))
+        executor = make_executor(workers)
+        resources.callback(executor.close)
+        return ProxyEvaluator(
+            space,
+            TrainingTask(data, recipe, labels, device),
+            identity,
+            seed=0 if seed is None else seed,
+            input_shape=(images.in_channels, images.resolution, images.resolution),
+            num_classes=images.num_classes,
+            ledger=ledger,
+            executor=executor,
+            meter=meter,
+            resources=resources,
+        )
+    except BaseException:
+        resources.close()  # a phone keeps no setting of ours
+        raise

@@ -123,11 +123,12 @@ def read_latencies(ledger: Ledger, names: Sequence[str]) -> NDArray[np.float64]:
     """Latency of each on this machine, ms, measured where the ledger does not know it; the reference's comes last."""
     evaluator = open_evaluator(ledger, Series(HARD, 0), workers=1, cost="latency")
     try:
+        assert evaluator.latencies is not None
         reference = str(evaluator.space.network(evaluator.space.reference))
         records: dict[str, Any] = {}
         every = [*names, reference]
         for start in range(0, len(every), 8):
-            records |= evaluator.measure(every[start : start + 8])
+            records |= evaluator.latencies.measure(every[start : start + 8])
         return np.array([latency_ms(records[name]) or np.nan for name in every])
     finally:
         evaluator.close()
