@@ -101,7 +101,7 @@ def run_search(
         try:
             evaluator = make_evaluator(
                 **settings.evaluator_kwargs(),
-                ledger=_ledger_path(settings, run),
+                ledger=run_ledger(settings, run),
                 workers=settings.workers,
                 announce=announce,
             )
@@ -122,11 +122,16 @@ def read_outcomes(run: Path) -> SearchResult:
         RunMismatchError: If `run` is no run directory, or nothing was evaluated yet.
     """
     settings = read_settings(run)
-    with Ledger.open(_ledger_path(settings, run), read_only=True) as ledger:
+    with Ledger.open(run_ledger(settings, run), read_only=True) as ledger:
         outcomes = derive_outcomes(ledger.evaluations(read_search_name(run)), _reward(settings))
     if not outcomes:
         raise RunMismatchError(f"The search in {run} must have evaluated a round, but it has not yet.")
     return SearchResult(outcomes, outcomes[-1].target, outcomes[-1].unit)
+
+
+def run_ledger(settings: SearchSettings, run: Path) -> Path:
+    """The ledger of a run: its own, or the one that its settings name."""
+    return settings.ledger or run / "ledger.sqlite"
 
 
 class _RoundRecorder(BaseCallback):
@@ -231,11 +236,11 @@ def _check(settings: SearchSettings, run: Path, resume: bool) -> bool:
         if resume:
             raise RunMismatchError(f"{run} must hold a search to resume, but it has no {SETTINGS_FILE}.")
         return True
-    differing = [name for name in differing_fields(read_settings(run), settings) if name != "workers"]
+    differing = [name for name in differing_fields(read_settings(run), settings) if name not in ("workers", "audit")]
     if differing:
         raise RunMismatchError(
             f"{run} must hold a search of these settings, but differs in {', '.join(differing)}. "
-            "Resume without other settings than --workers, or choose another run directory."
+            "Resume without other settings than --workers and --audit, or choose another run directory."
         )
     if not resume:
         raise RunMismatchError(f"{run} holds this search already. Continue it with `akd search --resume {run}`.")
@@ -267,7 +272,7 @@ def _unmake(run: Path) -> None:
 
 
 def _is_finished(settings: SearchSettings, run: Path) -> bool:
-    with Ledger.open(_ledger_path(settings, run)) as ledger:
+    with Ledger.open(run_ledger(settings, run)) as ledger:
         evaluations = list(ledger.evaluations(read_search_name(run)))
     if not evaluations or any(_is_lost(evaluation) for evaluation in evaluations):
         return False
@@ -278,10 +283,6 @@ def _is_lost(evaluation: EvaluatedCandidate) -> bool:
     """Whether a candidate's training or latency is gone from the ledger: it was damaged and repaired."""
     unmeasured = evaluation.candidate.latency_context is not None and evaluation.latency is None
     return unmeasured or evaluation.reason == "not_trained"
-
-
-def _ledger_path(settings: SearchSettings, run: Path) -> Path:
-    return settings.ledger or run / "ledger.sqlite"
 
 
 def _reward(settings: SearchSettings) -> Reward:

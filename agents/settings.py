@@ -55,7 +55,10 @@ class SearchSettings:
     cost: Literal["latency", "madds"] = "latency"
     """What accuracy is weighed against."""
     latency: str = "host"
-    """Where latency is measured: host is this machine, one pinned core."""
+    """Where latency comes from: host (this machine, one pinned core), phone (all that adb sees, of one model),
+    phone:ADDRESS,..., mixed-phones, loopback (a phone without hardware), predicted:FILE (see akd latency fit)."""
+    audit: Annotated[float | None, optional("SHARE")] = None
+    """Where latency is predicted: measure this share of the candidates, and all finalists, on the device at the end."""
     target_ms: Annotated[float | None, optional("MS")] = None
     """Latency to aim at, in milliseconds; by default that of the space's reference architecture."""
     target_madds: Annotated[float | None, optional("COUNT")] = None
@@ -96,6 +99,14 @@ class SearchSettings:
                 raise InvalidSettingError(f"`{name}` needs `cost={cost}`, but the cost is {self.cost}.")
             if target is not None and not 0 < target < math.inf:
                 raise InvalidSettingError(f"`{name}` must be positive and finite, but got {target}.")
+        if self.audit is not None:
+            if self.cost != "latency" or not self.latency.startswith("predicted:"):
+                raise InvalidSettingError(
+                    "`audit` must go with predicted latency (latency=predicted:FILE), but latency is measured: "
+                    f"{self.latency!r}."
+                )
+            if not 0 <= self.audit <= 1:
+                raise InvalidSettingError(f"`audit` must be from 0 to 1, but got {self.audit}.")
         Reward(self.reward, self.reward_weight)  # says what is wrong with them
 
     def to_json(self) -> dict[str, Any]:

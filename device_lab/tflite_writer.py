@@ -169,3 +169,14 @@ def exporter_of(model: bytes) -> tuple[str, str]:
     except (struct.error, ValueError, TypeError, AttributeError, IndexError):
         pass  # not a whole TFLite file; whoever runs it will say so
     return "unknown", ""
+
+
+def input_of(model: bytes) -> tuple[tuple[int, ...] | None, str | None]:
+    """Shape and type of a TFLite file's first input; `(None, None)` of a file that is none."""
+    names = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+    try:
+        graph = schema.Model.GetRootAs(model).Subgraphs(0)
+        tensor = graph.Tensors(graph.Inputs(0))
+        return tuple(int(size) for size in tensor.ShapeAsNumpy()), names[tensor.Type()]
+    except (struct.error, ValueError, TypeError, AttributeError, IndexError, KeyError):
+        return None, None

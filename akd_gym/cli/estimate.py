@@ -28,7 +28,7 @@ def print_estimate(settings: SearchSettings, console: Console) -> None:
     """
     console.print_json(json.dumps(settings.to_json()))
     recipe = settings.recipe
-    channels, resolution, classes, images_in_all = _describe(settings.data, recipe.resolution)
+    channels, resolution, classes, images_in_all = describe_images(settings.data, recipe.resolution)
     val_size = recipe.val_size or max(1, images_in_all // 6)
     train_size = recipe.train_size or images_in_all - val_size
     space = make_space(settings.space, settings.skeleton or ("small" if resolution <= 64 else "mnasnet"))
@@ -57,7 +57,7 @@ def print_estimate(settings: SearchSettings, console: Console) -> None:
     console.print("Time on one core is timed on the median architecture; teacher and latency come on top.", style="dim")
 
 
-def _describe(data: str, resolution: int | None) -> tuple[int, int, int, int]:
+def describe_images(data: str, resolution: int | None) -> tuple[int, int, int, int]:
     """Channels, resolution, classes and images of a data set; ImageNet's are known without having it.
 
     Raises:

@@ -16,6 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from akd_gym.agents.settings import PRESETS, SearchSettings, read_settings, settings_for
+from akd_gym.cli.latency import Latency
+from akd_gym.cli.measure import Measure
+from akd_gym.cli.phones import Phones
 from akd_gym.cli.repair import Repair
 from akd_gym.cli.search import Finalists, Search
 from akd_gym.cli.students import Evaluate, Export, Train
@@ -71,6 +74,9 @@ def _commands(argv: Sequence[str]) -> Any:
         command("evaluate", Evaluate, default=Evaluate(tyro.MISSING, settings=base)),
         command("train", Train),
         command("export", Export),
+        command("measure", Measure),
+        command("latency", Latency),
+        command("phones", Phones),
         command("teacher", Teacher),
         command("repair", Repair),
     ]

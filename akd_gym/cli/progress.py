@@ -73,7 +73,8 @@ class SearchProgress(SearchObserver):
         goal = cost_in_words(target, unit)
         self._console.print(
             f"[bold]Searching {escape(settings.space)} for students of {escape(settings.data)}[/]: "
-            f"{settings.budget} candidates, {escape(teacher)}, {settings.reward} reward, target {goal}",
+            f"{settings.budget} candidates, {escape(teacher)}, {settings.reward} reward, "
+            f"target {goal}{_where(settings)}",
             highlight=False,
         )
         self._console.print(f"Run directory: {self._run}", highlight=False, markup=False, soft_wrap=True)
@@ -114,3 +115,8 @@ class SearchProgress(SearchObserver):
     def _note_best(self, reward: float, accuracy: float | None, cost: float | None, unit: str) -> None:
         if accuracy is not None and (self._best is None or reward > self._best[0]):
             self._best = reward, f"{reward:.4f}: {100 * accuracy:.1f} % at {format_cost(cost, unit)}"
+
+
+def _where(settings: SearchSettings) -> str:
+    """Which device the latency is of, so that one is never taken for another."""
+    return f" ({escape(settings.latency)})" if settings.cost == "latency" else ""

@@ -26,6 +26,8 @@ class Search:
     For instance:
     - akd search --target-ms 0.3
     - akd search --cost madds --budget 200 --seed 1
+    - akd search --latency phone --target-ms 15
+    - akd search --latency predicted:pixel.latency.json --audit 0.02
     - akd search --data imagefolder:photos --teacher file:big.safetensors@torchvision:resnet50
     - akd search --resume runs/search-20260131-120000
     """
@@ -61,6 +63,21 @@ class Search:
         from akd_gym.cli.findings import write_findings
 
         write_findings(result, self.settings, run, console)
+        if self.settings.audit is not None:
+            self._audit(run, console)
+
+    def _audit(self, run: Path, console: Console) -> None:
+        """Measure some of what was predicted, and say how far off it was."""
+        from akd_gym.agents.audit import audit_run
+        from akd_gym.cli.latency import show_audit
+
+        with console.status("auditing the predictions on the device"):
+            audit = audit_run(
+                self.settings,
+                run,
+                announce=lambda text: console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True),
+            )
+        show_audit(audit, run, console)
 
 
 @dataclass(frozen=True)

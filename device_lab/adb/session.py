@@ -1,8 +1,9 @@
 """The seam to a device: run, push, pull, reboot. And how a command is wrapped so that its end and output are certain.
 
 adb's plain shell reports no exit code, mixes the error stream into the output, and says nothing when a link drops or
-damages bytes. `guarded` therefore has the device print, after the output, a nonce with the exit code and a hash of the
-output, and kills the command on the device when its time is up, because closing a stream does not.
+damages bytes. `guarded` therefore has the device print, after the output, a nonce with the exit code and a hash of
+both, and kills the command on the device when its time is up, because closing a stream does not. Whatever the command
+started in the background is killed when it ends.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from akd_gym.errors import BadOutputError, CommandFailedError, DeviceTimeoutErro
 _KILLED = 137  # 128 + SIGKILL
 GRACE_S = 2.0
 """How much longer than its command a session waits, so that the device itself can report the time-out."""
+
+LONGEST_TIMEOUT_S = 1e6
 
 
 @dataclass(frozen=True)
@@ -96,21 +99,28 @@ def guarded(command: str, timeout_s: float) -> tuple[str, str]:
     """
     if "\0" in command:
         raise InvalidSettingError(f"A command must hold no NUL character, but got {command!r}.")
-    if not timeout_s > 0:
-        raise InvalidSettingError(f"`timeout_s` must be positive, but got {timeout_s}.")
+    if not 0 < timeout_s < LONGEST_TIMEOUT_S:
+        raise InvalidSettingError(
+            f"`timeout_s` must be more than 0 and less than {LONGEST_TIMEOUT_S:g}, but got {timeout_s}."
+        )
+    limit = f"timeout -s KILL {max(timeout_s, 0.001):.3f}"  # 0 would be no limit
     nonce = secrets.token_hex(8)
     line = (
-        f"o=$( (timeout -s KILL {timeout_s:.3f} sh -c {shlex.quote(command)} </dev/null) 2>&1 ); r=$?; "
-        f'printf \'%s\\n%s=%s=%s\\n\' "$o" {nonce} $r "$(printf %s "$o" | sha256sum)"'
+        # Shells say "Killed" of their own accord. Android's has no printf of its own, and a program takes only 128 KiB.
+        'exec 2>/dev/null; case $KSH_VERSION in "") w() { printf %s "$1"; };; *) w() { print -rn -- "$1"; };; esac; '
+        # A session of its own, so that what the command started ends with it: some `timeout`s kill only their child.
+        f"o=$( $(command -v setsid) {limit} sh -c {shlex.quote(command)} </dev/null 2>&1 & "
+        "p=$!; wait $p; r=$?; kill -s KILL -- -$p; exit $r ); r=$?; "
+        f'w "$o"; printf \'\\n%s=%s=%s\\n\' {nonce} $r "$(w "$o=$r" | sha256sum)"'
     )
     return line, nonce
 
 
 def unguarded(raw: bytes, nonce: str, command: str, timeout_s: float) -> CommandResult:
-    r"""The result in what the device sent for a guarded command.
+    """The result in what the device sent for a guarded command.
 
     Args:
-        raw: All that was sent; `\r\n` of devices with a terminal in between counts as `\n`.
+        raw: All that was sent.
         nonce: From `guarded`.
         command: As it was asked for.
         timeout_s: As it was asked for.
@@ -119,7 +129,6 @@ def unguarded(raw: bytes, nonce: str, command: str, timeout_s: float) -> Command
         BadOutputError: The nonce is missing, or the output does not fit its hash.
         DeviceTimeoutError: The device killed the command because its time was up.
     """
-    raw = raw.replace(b"\r\n", b"\n")
     found = re.search(rb"\n%b=(\d+)=([0-9a-f]{64})[^\n]*\n?\Z" % nonce.encode(), raw)
     if found is None:
         raise BadOutputError(
@@ -127,7 +136,7 @@ def unguarded(raw: bytes, nonce: str, command: str, timeout_s: float) -> Command
             "it is truncated or damaged."
         )
     output = raw[: found.start()]
-    if hashlib.sha256(output).hexdigest().encode() != found[2]:
+    if hashlib.sha256(output + b"=" + found[1]).hexdigest().encode() != found[2]:
         raise BadOutputError(f"The output of `{_shortened(command)}` does not fit its hash: it was damaged on its way.")
     exit_code = int(found[1])
     if exit_code == _KILLED:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from akd_gym.device_lab import HostLatency, make_latency_meter
-from akd_gym.errors import InvalidSettingError, UnknownNameError
+from akd_gym.errors import UnknownNameError
 
 
 def test_the_host_is_a_meter() -> None:
@@ -15,12 +15,6 @@ def test_the_host_is_a_meter() -> None:
     assert meter.kind == meter.identity()["kind"] == "host"
     meter.close()
     meter.close()
-
-
-@pytest.mark.parametrize("name", ["phone", "loopback", "predicted:table.json"])
-def test_sources_to_come_say_so(name) -> None:
-    with pytest.raises(InvalidSettingError, match=f"'{name}' is not built yet"):
-        make_latency_meter(name)
 
 
 def test_an_unknown_source_is_answered_with_the_known_ones() -> None:

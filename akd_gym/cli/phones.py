@@ -1,0 +1,198 @@
+"""`akd phones`: what is connected and what it lacks, the benchmark, a loopback phone, settings put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.table import Table
+
+from akd_gym.agents.settings import optional
+from akd_gym.device_lab.adb.addresses import Address, find_addresses, open_session, parse_address
+from akd_gym.errors import AKDGymError, DeviceError
+
+_At = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[ADDRESS ...]")]
+
+
+@dataclass(frozen=True)
+class ListPhones:
+    """List the phones that adb sees, the state they are in, and what is missing with how to put it right."""
+
+    at: _At = ()
+    """Phones on the network to look at too, as HOST:PORT."""
+
+    def __call__(self, console: Console) -> None:
+        """Print a table, and advice below it."""
+        from akd_gym.device_lab.phones.checkup import check_up
+
+        table = Table(box=SIMPLE_HEAD)
+        for column in ("address", "phone", "system", "fastest core", "heat", "battery"):
+            table.add_column(column, overflow="fold")
+        advice: list[tuple[str, str]] = []
+        searched = find_addresses()
+        addresses = [one.address for one in searched.phones if one.address and not one.problem]
+        advice += [(str(one.address or "?"), one.problem) for one in searched.phones if one.problem]
+        for address in [*addresses, *map(parse_address, self.at)]:
+            try:
+                session = open_session(address)
+                try:
+                    found = check_up(session)
+                finally:
+                    session.close()
+            except DeviceError as error:
+                advice.append((str(address), str(error)))
+                continue
+            facts, state = found.facts, found.state
+            name = f"{facts.manufacturer} {facts.model}" + (" (loopback)" if facts.kind != "phone" else "")
+            khz = next(core.max_khz for core in facts.cores if core.number == facts.big_core)
+            table.add_row(
+                escape(str(address)),
+                escape(name),
+                escape(facts.os),
+                f"{facts.big_core}" + (f" at {khz / 1e6:.2f} GHz" if khz else ""),
+                "not told" if state.thermal_status is None else f"status {state.thermal_status}",
+                " ".join(_battery(state.battery_level, state.battery_temp_c, state.battery_plugged)) or "not told",
+            )
+            advice += [(str(address), text) for text in (*found.missing, *found.advice)]
+        if table.row_count:
+            console.print(table)
+        else:
+            console.print("No phone to measure on.", style="bold")
+        advice += [("", text) for text in searched.not_searched]
+        advice += [("", text) for text in _missing_benchmark()]
+        for where, text in advice:
+            console.print(f"[bold]{escape(where) + ': ' if where else ''}[/]{escape(text)}", highlight=False)
+        if not table.row_count:
+            console.print(
+                "docs/phones.md leads from the box to the first search; --latency loopback does without a phone."
+            )
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """Fetch LiteRT's benchmark_model for arm64 phones into the cache, once; its SHA-256 is pinned and checked later."""
+
+    benchmark: Annotated[Path | None, optional("FILE")] = None
+    """A benchmark_model that you have: it is kept in place of the public one."""
+    sha256: Annotated[str | None, optional("HEX")] = None
+    """What its SHA-256 must be."""
+
+    def __call__(self, console: Console) -> None:
+        """Fetch, and show what was pinned."""
+        from akd_gym.device_lab.phones.download import DEFAULT_URL, fetch_benchmark, keep_benchmark
+
+        if self.benchmark is not None:
+            kept = keep_benchmark(self.benchmark, sha256=self.sha256)
+        else:
+            console.print(f"Fetching {DEFAULT_URL}", highlight=False, markup=False, soft_wrap=True)
+            with Progress(TextColumn("benchmark_model"), BarColumn(), DownloadColumn(), console=console) as progress:
+                task = progress.add_task("", total=None)
+                kept = fetch_benchmark(
+                    sha256=self.sha256,
+                    progress=lambda done, total: progress.update(task, completed=done, total=total),
+                )
+        console.print(f"Kept as {kept.path}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"SHA-256 {kept.sha256} (pinned)", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Put back the settings that a search which was lost (power cut, kill -9) left on the phones."""
+
+    at: _At = ()
+    """Phones on the network, as HOST:PORT; those that adb sees are looked at anyway."""
+
+    def __call__(self, console: Console) -> None:
+        """Put back, and say what."""
+        from akd_gym.device_lab.phones.conditions import restore_leftovers
+        from akd_gym.device_lab.phones.runner import clear_leftovers
+
+        for address in _usable(self.at):
+            session = open_session(address)
+            try:
+                done = [*clear_leftovers(session), *restore_leftovers(session)]
+            finally:
+                session.close()
+            console.print(f"{address}: {'; '.join(done) or 'nothing was left'}", highlight=False, markup=False)
+
+
+@dataclass(frozen=True)
+class Loopback:
+    """Run a phone without hardware on 127.0.0.1 until Ctrl-C: real adb, commands that run on this machine as you.
+
+    Use it with adb connect, or with --latency loopback:127.0.0.1:PORT.
+
+    Faults are NAME@STAGE or NAME@STAGE:TIMES. Stages: connect, check, push, run, report, pull. Names: cut, mute, hang,
+    drip, garble, bad_packet, nonzero, truncate, disk_full, no_permission, reboot, throttle, core_offline, clock_change.
+    """
+
+    port: int = 5555
+    """Where to listen; 0 picks a free port."""
+    fault: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME@STAGE ...]")] = ()
+    """What goes wrong, for instance cut@push or throttle@run:3."""
+    model: str = "Loopback"
+    """The phone's model name."""
+    only_known_keys: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Refuse every key, as a phone does until somebody allows it on its screen."""
+
+    def __call__(self, console: Console) -> None:
+        """Serve."""
+        from akd_gym.device_lab.loopback import Fault, serve
+
+        serve(
+            port=self.port,
+            accept_new_keys=not self.only_known_keys,
+            faults=[Fault.parse(text) for text in self.fault],
+            model=self.model,
+            say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
+        )
+
+
+_List = Annotated[ListPhones, tyro.conf.subcommand("list", default=ListPhones())]
+_SetUp = Annotated[SetUp, tyro.conf.subcommand("setup")]
+_Restore = Annotated[Restore, tyro.conf.subcommand("restore")]
+_Loopback = Annotated[Loopback, tyro.conf.subcommand("loopback")]
+
+
+@dataclass(frozen=True)
+class Phones:
+    """List phones and what they lack (the default), set one up, put settings back, or run a loopback phone."""
+
+    action: tyro.conf.OmitSubcommandPrefixes[_List | _SetUp | _Restore | _Loopback] = field(default_factory=ListPhones)
+
+    def __call__(self, console: Console) -> None:
+        """Do what was asked."""
+        self.action(console)
+
+
+def _usable(at: tuple[str, ...]) -> Iterator[Address]:
+    for one in find_addresses().phones:
+        if one.address is not None and one.problem is None:
+            yield one.address
+    yield from map(parse_address, at)
+
+
+def _missing_benchmark() -> list[str]:
+    from akd_gym.device_lab.phones.download import ensure_benchmark
+
+    try:
+        ensure_benchmark()
+    except AKDGymError as error:
+        return [str(error)]
+    return []
+
+
+def _battery(level: int | None, temperature_c: float | None, plugged: bool | None) -> Iterator[str]:
+    if level is not None:
+        yield f"{level} %"
+    if temperature_c is not None:
+        yield f"{temperature_c:g} °C"
+    if plugged is not None:
+        yield "plugged in" if plugged else "on battery"

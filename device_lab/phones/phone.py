@@ -1,0 +1,391 @@
+"""One phone that measures: connected, conditions set, core chosen; each attempt gives a record or says why not."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from akd_gym.device_lab.adb.session import Session
+from akd_gym.device_lab.canary import CANARY_VERSION, CanaryReference, canary_model
+from akd_gym.device_lab.lock import machine_lock
+from akd_gym.device_lab.machine import machine_id
+from akd_gym.device_lab.phones.conditions import MeasuringConditions
+from akd_gym.device_lab.phones.facts import PhoneFacts, read_facts
+from akd_gym.device_lab.phones.protocol import PhoneProtocol
+from akd_gym.device_lab.phones.runner import BenchmarkRun, BenchmarkRunner
+from akd_gym.device_lab.phones.state import PhoneState, changes, read_state
+from akd_gym.device_lab.records import LatencyRecord
+from akd_gym.device_lab.tflite_writer import EXPORTER, EXPORTER_VERSION, exporter_of, input_of
+from akd_gym.errors import DeviceError, DeviceLostError, UnsteadyDeviceError
+
+RUNTIME = "litert-benchmark_model"
+SPREAD_WARNING = 0.10  # between the 5th and the 95th percentile
+_CANARY_RUNS = 3  # of which the median becomes the reference, the first time
+_POLL_S = 2.0  # between two looks at a phone that cools down
+
+Announce = Callable[[str], None]
+
+
+class Phone:
+    """A phone behind one address. One thread uses it at a time; `interrupt` may be called from any.
+
+    Connecting takes the phone's machine-wide lock, puts back what a crashed session left, sets the conditions for
+    measuring and brings the benchmark over. `close` undoes all of it, also over a new connection if the old one broke.
+
+    Args:
+        address: How it is reached, for messages.
+        connect: Opens a session to it.
+        program: The `benchmark_model` executable.
+        protocol: How a number is taken.
+        announce: Told of waits.
+        airplane: Whether the link survives airplane mode, which then is part of the conditions.
+        lock_timeout_s: Longest wait for another process that measures on this phone.
+
+    Attributes:
+        facts: What it is; None until `identify`.
+        reachable: Whether a session could be opened the last time that one was needed.
+        in_benchmark: Whether `attempt` runs, or was broken off in, the model's own benchmark.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        connect: Callable[[], Session],
+        program: bytes,
+        protocol: PhoneProtocol,
+        *,
+        announce: Announce,
+        airplane: bool = False,
+        lock_timeout_s: float = 600.0,
+    ) -> None:
+        self.address, self.protocol = address, protocol
+        self.facts: PhoneFacts | None = None
+        self.reachable = False
+        self.in_benchmark = False
+        self._connect, self._program, self._announce = connect, program, announce
+        self._airplane, self._lock_timeout_s = airplane, lock_timeout_s
+        self._session: Session | None = None
+        self._conditions: MeasuringConditions | None = None
+        self._runner: BenchmarkRunner | None = None
+        self._reference: CanaryReference | None = None
+        self._canary_ms: float | None = None
+        self._best_khz = 0
+        self._refused: dict[str, str] = {}
+        self._lock, self._holds_lock = contextlib.ExitStack(), False
+        self._interrupted = False
+
+    @property
+    def name(self) -> str:
+        """How people know it: maker and model once that is known, with its address."""
+        return self.address if self.facts is None else f"{self.facts.manufacturer} {self.facts.model} ({self.address})"
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a session that has not failed yet."""
+        return self._session is not None
+
+    def identify(self) -> PhoneFacts:
+        """What the phone is, as it said the first time: a core that is offline later is waited for, not replaced.
+
+        Changes nothing on the phone.
+
+        Raises:
+            DeviceError: See `connect`.
+        """
+        if self.facts is None:
+            session = self._open()
+            try:
+                self.facts = read_facts(session)
+            finally:
+                session.close()
+        return self.facts
+
+    def connect(self) -> PhoneFacts:
+        """Connects, or connects again; does nothing if there is a session.
+
+        Raises:
+            DeviceLostError: It cannot be reached, or another phone answers at its address.
+            DeviceUnauthorizedError: It does not accept this computer's key.
+            DeviceTimeoutError: It does not answer, or another process keeps its lock.
+            DeviceError: See `Session`, `read_facts` and `MeasuringConditions`.
+        """
+        if self._session is not None:
+            assert self.facts is not None
+            return self.facts
+        known = self.identify()
+        session = self._open()
+        try:
+            facts = read_facts(session)
+            if facts.serial_hash != known.serial_hash:
+                raise DeviceLostError(f"{self.name} must answer, but another phone does, a {facts.model}.")
+            if facts.os != known.os:
+                raise UnsteadyDeviceError(f"{self.name} must keep its system, but {facts.os} runs on it now.")
+            if not self._holds_lock:
+                self._lock.enter_context(machine_lock(f"phone-{known.serial_hash}", self._lock_timeout_s))
+                self._holds_lock = True
+            if self._conditions is None:
+                self._conditions = MeasuringConditions(airplane=self._airplane)
+            if self._runner is None:
+                self._runner = BenchmarkRunner(self._program, self.protocol, known.big_core, known.mask)
+            self._runner.prepare(session)
+            self._refused = self._conditions.apply(session).refused
+        except BaseException:
+            session.close()
+            raise
+        self._session = session
+        if self._interrupted:
+            self.drop()
+            raise DeviceLostError(f"{self.name} was interrupted.")
+        return known
+
+    def drop(self) -> None:
+        """Gives the session up, after it failed; the next `connect` makes a new one."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def interrupt(self) -> None:
+        """Breaks off what another thread does with this phone, until `resume`."""
+        self._interrupted = True
+        if (session := self._session) is not None:
+            session.close()
+
+    def resume(self) -> None:
+        """Lets it be used again after `interrupt`."""
+        self._interrupted = False
+
+    def close(self) -> None:
+        """Puts every setting back, removes what was brought but for the program, and lets the phone go.
+
+        Raises:
+            DeviceError: The phone cannot be reached any more; its settings are in a journal on it and the next
+                session puts them back.
+        """
+        self.resume()
+        try:
+            if self._conditions is not None:
+                if self._session is not None:
+                    with contextlib.suppress(DeviceError):
+                        self._leave(self._session)
+                        return
+                session = self._open()
+                try:
+                    self._leave(session)
+                finally:
+                    session.close()
+        finally:
+            self.drop()
+            self._conditions = None
+            self._lock.close()
+            self._holds_lock = False
+
+    def wait_until_ready(self) -> None:
+        """Connects if need be, and waits until the phone is cool and its canary as fast as ever.
+
+        Raises:
+            UnsteadyDeviceError: It was not so in time.
+            DeviceError: See `connect`.
+        """
+        self.connect()
+        begin = time.monotonic()
+        while (why := self._unready()) is not None:
+            waited = time.monotonic() - begin
+            if waited > self.protocol.cool_down_s:
+                raise UnsteadyDeviceError(
+                    f"{self.name} must be ready within {self.protocol.cool_down_s:g} s, but {why}. "
+                    "Let it rest, out of the sun and off its charger."
+                )
+            self._announce(f"{self.name} rests: {why} ({waited:.0f} of at most {self.protocol.cool_down_s:g} s)")
+            self._pause(min(_POLL_S, self.protocol.cool_down_s / 4))
+
+    def attempt(self, name: str, model: bytes) -> LatencyRecord:
+        """Measures one model once, between two readings of the phone's state, after `wait_until_ready`.
+
+        `in_benchmark` is true exactly while the model's own benchmark runs: an error then may be the model's fault.
+
+        Args:
+            name: Architecture.
+            model: TFLite file.
+
+        Raises:
+            UnsteadyDeviceError: The numbers are not to be trusted; the message says why. Try again.
+            DeviceError: The benchmark failed, or the phone.
+        """
+        begin = time.monotonic()
+        session, runner = self._need()
+        runner.bring(session, model)
+        before = self._state()
+        self.in_benchmark = True
+        runs = [runner.run(session, model) for _ in range(self.protocol.repeats)]
+        self.in_benchmark = False
+        after = self._state()
+        runner.forget(session, model)
+        reasons = changes(before, after, battery_limit_c=self.protocol.battery_limit_c)
+        if disagreement := self.protocol.disagreement([run.times.median_ms for run in runs]):
+            reasons.append(disagreement)
+        if reasons:
+            raise UnsteadyDeviceError(f"{self.name} changed while it measured: {'; '.join(reasons)}.")
+        return self._record(name, model, runs, before, after, time.monotonic() - begin)
+
+    def failed(self, name: str, model: bytes, reason: str, tries: int) -> LatencyRecord:
+        """The record of a model that is given up."""
+        return LatencyRecord.from_dict(
+            self._about(name, model) | {"verdict": "failed", "reason": reason, "tries": tries}
+        )
+
+    def _open(self) -> Session:
+        self.reachable = False
+        session = self._connect()
+        self.reachable = True
+        return session
+
+    def _need(self) -> tuple[Session, BenchmarkRunner]:
+        if self._session is None or self._runner is None:
+            raise DeviceLostError(f"{self.name} must be connected, but its session has ended.")
+        return self._session, self._runner
+
+    def _state(self) -> PhoneState:
+        session, _ = self._need()
+        assert self.facts is not None
+        return read_state(session, self.facts.big_core)
+
+    def _unready(self) -> str | None:
+        """Why nothing should be measured now, in words."""
+        p, state = self.protocol, self._state()
+        assert self.facts is not None
+        if self.facts.big_core not in state.online:
+            return f"its fastest core, {self.facts.big_core}, is offline"
+        self._best_khz = max(self._best_khz, state.max_khz or 0)
+        if state.max_khz is not None and state.max_khz < self._best_khz:
+            return f"its clock is held to {state.max_khz / 1e6:.2f} GHz, it had {self._best_khz / 1e6:.2f} GHz before"
+        if state.thermal_status is not None and state.thermal_status > p.thermal_limit:
+            return f"its thermal status is {state.thermal_status}, at most {p.thermal_limit} is allowed"
+        if state.battery_temp_c is not None and state.battery_temp_c > p.battery_limit_c:
+            return (
+                f"its battery has {state.battery_temp_c:g} degrees Celsius, at most {p.battery_limit_c:g} are allowed"
+            )
+        self._canary_ms, reference_ms = self._run_canary()
+        return p.slowness(self._canary_ms, reference_ms)
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._interrupted and (left := end - time.monotonic()) > 0:
+            time.sleep(min(0.1, left))
+        if self._interrupted:
+            raise DeviceLostError(f"{self.name} was interrupted.")
+
+    def _run_canary(self) -> tuple[float, float]:
+        """The canary's median now, and on this phone's best day, in milliseconds."""
+        session, runner = self._need()
+        assert self.facts is not None
+        if self._reference is None:
+            device = self.facts.serial_hash if self.facts.kind == "phone" else f"loopback-{machine_id()}"
+            key = f"{runner.program_sha256[:16]}-{device}-core{self.facts.big_core}"
+            self._reference = CanaryReference(key)
+        count = 1 if self._reference.read() else _CANARY_RUNS
+        runner.bring(session, canary_model())
+        now_ms = statistics.median(runner.run(session, canary_model()).times.median_ms for _ in range(count))
+        return now_ms, self._reference.settle(now_ms)
+
+    def _leave(self, session: Session) -> None:
+        assert self._conditions is not None
+        if self._runner is not None:
+            self._runner.clean(session)
+        self._conditions.restore(session)
+
+    def _about(self, name: str, model: bytes) -> dict[str, Any]:
+        facts = self.facts
+        assert facts is not None
+        exporter, exporter_version = exporter_of(model)
+        program_sha256 = hashlib.sha256(self._program).hexdigest()
+        return {
+            "architecture": name,
+            "model_sha256": hashlib.sha256(model).hexdigest(),
+            "exporter": exporter,
+            "exporter_version": exporter_version,
+            "kind": facts.kind,
+            "runtime": RUNTIME,
+            "runtime_version": program_sha256[:16],
+            "runtime_sha256": program_sha256,
+            "device": f"{facts.manufacturer} {facts.model}",
+            "device_id": facts.serial_hash,
+            "soc": facts.soc,
+            "os": facts.os,
+            "build": facts.build,
+            "core": facts.big_core,
+            "mask": facts.mask,
+            "affinity": None,
+            "governor": None,
+            "threads": self.protocol.threads,
+            "clock": "wall",
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "tool_version": importlib.metadata.version("akd-gym"),
+        }
+
+    def _record(
+        self,
+        name: str,
+        model: bytes,
+        runs: Sequence[BenchmarkRun],
+        before: PhoneState,
+        after: PhoneState,
+        seconds: float,
+    ) -> LatencyRecord:
+        times = [run.times for run in runs]
+        input_shape, dtype = input_of(model)
+        frequencies = (before.cur_khz, after.cur_khz)
+        fields: dict[str, Any] = {
+            "verdict": "ok",
+            "command": runs[0].command,
+            "affinity": runs[0].affinity,
+            "governor": before.governor,
+            "frequencies_khz": None if None in frequencies else frequencies,
+            "state_before": dataclasses.asdict(before),
+            "state_after": dataclasses.asdict(after),
+            "input_shape": input_shape,
+            "dtype": dtype,
+            "fully_delegated": times[0].delegated,
+            "warmups": sum(t.warmups for t in times),
+            "runs": sum(t.runs for t in times),
+            "repeat_median_ms": tuple(t.median_ms for t in times),
+            "min_ms": min(t.min_ms for t in times),
+            "canary_ms": self._canary_ms,
+            "canary_reference_ms": self._reference.read() if self._reference else None,
+            "seconds": seconds,
+        }
+        for statistic in ("p5_ms", "median_ms", "p95_ms", "mean_ms", "std_ms"):
+            fields[statistic] = statistics.median(getattr(t, statistic) for t in times)
+        warnings = [f"the phone refused {name}: {why}" for name, why in self._refused.items()]
+        warnings += times[0].warnings
+        if (spread := (fields["p95_ms"] - fields["p5_ms"]) / fields["median_ms"]) > SPREAD_WARNING:
+            warnings.append(f"from the 5th to the 95th percentile the runs lie {spread:.0%} apart: the phone was busy")
+        if fields["fully_delegated"] is False:
+            warnings.append("XNNPACK did not take the whole graph")
+        return LatencyRecord(**self._about(name, model) | fields | {"warnings": tuple(warnings)})
+
+
+def phone_identity(facts: PhoneFacts, program: bytes, protocol: PhoneProtocol) -> dict[str, Any]:
+    """What must agree for a number of one phone to stand for one of another: model, system, benchmark, protocol."""
+    big = next(core for core in facts.cores if core.number == facts.big_core)
+    return {
+        "kind": facts.kind,
+        "device": f"{facts.manufacturer} {facts.model}",
+        "soc": facts.soc,
+        "os": facts.os,
+        "abi": facts.abi,
+        "core": facts.big_core,
+        "max_khz": big.max_khz,
+        "runtime": RUNTIME,
+        "runtime_sha256": hashlib.sha256(program).hexdigest(),
+        "exporter": EXPORTER,
+        "exporter_version": EXPORTER_VERSION,
+        "canary_version": CANARY_VERSION,
+        "protocol": dataclasses.asdict(protocol),
+    }
