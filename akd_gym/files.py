@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from akd_gym.errors import StorageError
@@ -18,7 +19,7 @@ def write_atomically(path: str | Path, content: bytes) -> Path:
         StorageError: It cannot be written; an old file is as it was.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         try:
             with draft.open("wb") as file:

@@ -55,6 +55,7 @@ TARGETS: dict[str, Target] = {
     "proxy_speedup": Target("proxy", "candidates an hour / by a plain DataLoader loop", 3, at_least=True),
     "search_peak_mib": Target("memory", "peak memory of a worker of the default search beyond torch's own, MiB", 300),
     "ledger_lookup_us": Target("ledger", "median look-up among 1,000,000 evaluations, microseconds", 100),
+    "phone_overhead_s": Target("phone_overhead", "seconds a candidate on a phone beyond the benchmark itself", 0.5),
     "export_seconds_ratio": Target("export", "litert-torch export seconds / ours", 50, at_least=True),
 }
 """By key; design, section 7."""

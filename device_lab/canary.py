@@ -13,6 +13,7 @@ import numpy as np
 
 from akd_gym.device_lab.machine import machine_id
 from akd_gym.device_lab.tflite_writer import ACTIVATIONS, TFLiteWriter, schema
+from akd_gym.files import write_atomically
 
 CANARY_VERSION = "1"  # part of the protocol: a changed canary makes other numbers
 
@@ -54,9 +55,7 @@ class CanaryReference:
         self._value_ms = canary_ms
         with contextlib.suppress(OSError):  # where nothing can be kept, each session takes its own
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.path.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps({"canary_ms": canary_ms}), encoding="utf-8")
-            partial.replace(self.path)
+            write_atomically(self.path, json.dumps({"canary_ms": canary_ms}).encode())
         return canary_ms
 
 

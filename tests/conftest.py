@@ -9,6 +9,9 @@ import pytest
 
 from akd_gym.recipes import RECIPES, Recipe
 
+ALLOWED_SKIPS = ("one core only", "needs Debian's adb")
+"""On CI any other skip is a failure: a test that does not run there runs nowhere."""
+
 # Read by torch when it is imported, here and in every process that a test starts. Networks this small gain nothing
 # from more threads, and where other processes want the cores too, threads that wait for each other cost tenfold.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -39,3 +42,13 @@ def own_machine(monkeypatch, tmp_path):
 def tiny_recipe() -> Recipe:
     """128 images, 2 epochs."""
     return replace(RECIPES["fashion"], epochs=2, train_size=128, val_size=200, batch_size=32)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr)
+        if not any(allowed in reason for allowed in ALLOWED_SKIPS):
+            report.outcome, report.longrepr = "failed", f"On CI a test must not be skipped: {reason}"
+    return report

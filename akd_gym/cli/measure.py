@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from akd_gym.agents.settings import optional
 from akd_gym.architecture import NetworkSpec
@@ -47,16 +48,14 @@ class Measure:
 
         name, content = self._model()
         said = Console(stderr=True)
-        meter = make_latency_meter(
-            self.latency, lambda text: said.print(text, style="dim", markup=False, highlight=False)
-        )
+        meter = make_latency_meter(self.latency, lambda text: said.out(text, style="dim", highlight=False))
         try:
             with said.status("measuring"):
                 [record] = meter.measure([(name, content)])
         finally:
             meter.close()
         if self.json:
-            console.print(json.dumps(record.to_dict(), indent=2), markup=False, highlight=False, soft_wrap=True)
+            console.out(json.dumps(record.to_dict(), indent=2), highlight=False)
         else:
             console.print(_table(record))
         if record.verdict != "ok":
@@ -65,7 +64,7 @@ class Measure:
     def _model(self) -> tuple[str, bytes]:
         """Name and file of what is to be measured."""
         path = Path(self.model)
-        if path.suffix == ".tflite" or path.is_file():
+        if path.suffix == ".tflite" or os.path.isfile(path):  # noqa: PTH113 - which takes names too long for a file
             try:
                 return str(path), path.read_bytes()
             except OSError as error:
@@ -92,12 +91,13 @@ def _table(record: LatencyRecord) -> Table:
             rows["medians of repeats"] = ", ".join(f"{value:.4g}" for value in record.repeat_median_ms) + " ms"
     rows["device"] = " / ".join(filter(None, (record.device, record.soc, record.os)))
     if record.core is not None:
-        rows["core"] = f"{record.core}, pinned: {record.affinity == (record.core,)}, {record.threads} thread"
+        pinned = "" if record.affinity is None else f", pinned: {'yes' if record.affinity == (record.core,) else 'no'}"
+        rows["core"] = f"{record.core}{pinned}, {record.threads} thread"
     rows["runtime"] = f"{record.runtime} {record.runtime_version}"
     if record.canary_ms is not None and record.canary_reference_ms is not None:
         rows["canary"] = f"{record.canary_ms:.4g} ms, at its best {record.canary_reference_ms:.4g} ms"
     if record.tries > 1:
         rows["attempts"] = record.tries
     for label, value in [*rows.items(), *(("warning", text) for text in record.warnings)]:
-        table.add_row(label, escape(str(value)))
+        table.add_row(label, Text(str(value)))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +11,24 @@ from typing import Annotated
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from akd_gym.agents.settings import optional
 from akd_gym.device_lab.adb.addresses import Address, find_addresses, open_session, parse_address
-from akd_gym.errors import AKDGymError, DeviceError
+from akd_gym.device_lab.phones.download import (
+    ARM64_PROGRAM,
+    DEFAULT_URL,
+    describe_program,
+    fetch_benchmark,
+    keep_benchmark,
+    kept_benchmark,
+    read_pin,
+)
+from akd_gym.errors import AKDGymError, DeviceError, InvalidSettingError
 
-_At = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[ADDRESS ...]")]
+_At = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[ADDRESS ...]", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
@@ -32,30 +42,32 @@ class ListPhones:
         """Print a table, and advice below it."""
         from akd_gym.device_lab.phones.checkup import check_up
 
+        named = [parse_address(text) for text in self.at]
         table = Table(box=SIMPLE_HEAD)
-        for column in ("address", "phone", "system", "fastest core", "heat", "battery"):
+        table.add_column("address", no_wrap=True, overflow="fold")  # to be copied
+        for column in ("phone", "system", "fastest core", "heat", "battery"):
             table.add_column(column, overflow="fold")
         advice: list[tuple[str, str]] = []
         searched = find_addresses()
         addresses = [one.address for one in searched.phones if one.address and not one.problem]
         advice += [(str(one.address or "?"), one.problem) for one in searched.phones if one.problem]
-        for address in [*addresses, *map(parse_address, self.at)]:
+        for address in dict.fromkeys([*addresses, *named]):
             try:
                 session = open_session(address)
                 try:
                     found = check_up(session)
                 finally:
                     session.close()
-            except DeviceError as error:
+            except (DeviceError, InvalidSettingError) as error:  # what reaches it may not be installed
                 advice.append((str(address), str(error)))
                 continue
             facts, state = found.facts, found.state
             name = f"{facts.manufacturer} {facts.model}" + (" (loopback)" if facts.kind != "phone" else "")
             khz = next(core.max_khz for core in facts.cores if core.number == facts.big_core)
             table.add_row(
-                escape(str(address)),
-                escape(name),
-                escape(facts.os),
+                Text(str(address)),
+                Text(name),
+                Text(facts.os),
                 f"{facts.big_core}" + (f" at {khz / 1e6:.2f} GHz" if khz else ""),
                 "not told" if state.thermal_status is None else f"status {state.thermal_status}",
                 " ".join(_battery(state.battery_level, state.battery_temp_c, state.battery_plugged)) or "not told",
@@ -68,7 +80,8 @@ class ListPhones:
         advice += [("", text) for text in searched.not_searched]
         advice += [("", text) for text in _missing_benchmark()]
         for where, text in advice:
-            console.print(f"[bold]{escape(where) + ': ' if where else ''}[/]{escape(text)}", highlight=False)
+            console.out(f"{where}: " if where else "", style="bold", end="", highlight=False)
+            console.out(text, highlight=False)
         if not table.row_count:
             console.print(
                 "docs/phones.md leads from the box to the first search; --latency loopback does without a phone."
@@ -80,26 +93,36 @@ class SetUp:
     """Fetch LiteRT's benchmark_model for arm64 phones into the cache, once; its SHA-256 is pinned and checked later."""
 
     benchmark: Annotated[Path | None, optional("FILE")] = None
-    """A benchmark_model that you have: it is kept in place of the public one."""
+    """A benchmark_model that you have: a copy of it is kept in place of the public one."""
     sha256: Annotated[str | None, optional("HEX")] = None
     """What its SHA-256 must be."""
+    url: Annotated[str, tyro.conf.arg(metavar="URL")] = DEFAULT_URL
+    """Where the public one is fetched: an https address."""
 
     def __call__(self, console: Console) -> None:
-        """Fetch, and show what was pinned."""
-        from akd_gym.device_lab.phones.download import DEFAULT_URL, fetch_benchmark, keep_benchmark
-
+        """Fetch or copy, and show what was pinned."""
+        say = functools.partial(console.out, highlight=False)
         if self.benchmark is not None:
-            kept = keep_benchmark(self.benchmark, sha256=self.sha256)
+            path = keep_benchmark(self.benchmark, sha256=self.sha256)
         else:
-            console.print(f"Fetching {DEFAULT_URL}", highlight=False, markup=False, soft_wrap=True)
-            with Progress(TextColumn("benchmark_model"), BarColumn(), DownloadColumn(), console=console) as progress:
-                task = progress.add_task("", total=None)
-                kept = fetch_benchmark(
-                    sha256=self.sha256,
-                    progress=lambda done, total: progress.update(task, completed=done, total=total),
-                )
-        console.print(f"Kept as {kept.path}", highlight=False, markup=False, soft_wrap=True)
-        console.print(f"SHA-256 {kept.sha256} (pinned)", highlight=False, soft_wrap=True)
+            bar = Progress(TextColumn("benchmark_model"), BarColumn(), DownloadColumn(), console=console)
+            task = bar.add_task("", total=None)
+
+            def show(done: int, total: int | None) -> None:
+                bar.start()  # not before the first byte: there may be nothing to fetch
+                bar.update(task, completed=done, total=total)
+
+            try:
+                path = fetch_benchmark(url=self.url, sha256=self.sha256, announce=say, progress=show)
+            finally:
+                if bar.live.is_started:
+                    bar.stop()
+        pin = read_pin()
+        assert pin is not None
+        say(f"Kept as {path}")
+        say(f"SHA-256 {pin.sha256} (pinned)")
+        if (found := describe_program(path.read_bytes())) != ARM64_PROGRAM:
+            say(f"Phones run {ARM64_PROGRAM}, but this is {found}.")
 
 
 @dataclass(frozen=True)
@@ -110,17 +133,20 @@ class Restore:
     """Phones on the network, as HOST:PORT; those that adb sees are looked at anyway."""
 
     def __call__(self, console: Console) -> None:
-        """Put back, and say what."""
-        from akd_gym.device_lab.phones.conditions import restore_leftovers
-        from akd_gym.device_lab.phones.runner import clear_leftovers
-
-        for address in _usable(self.at):
-            session = open_session(address)
+        """Put back, and say what; a phone that fails does not keep the others from it."""
+        failed = []
+        addresses = list(_usable(self.at))
+        for address in addresses:
             try:
-                done = [*clear_leftovers(session), *restore_leftovers(session)]
-            finally:
-                session.close()
-            console.print(f"{address}: {'; '.join(done) or 'nothing was left'}", highlight=False, markup=False)
+                done = _restore(address)
+            except AKDGymError as error:
+                failed.append(f"{address}: {error}")
+            else:
+                console.out(f"{address}: {'; '.join(done) or 'nothing was left'}", highlight=False)
+        if failed:
+            raise DeviceError(" ".join(failed))
+        if not addresses:
+            console.out("No phone was found. `akd phones` says where was looked.", highlight=False)
 
 
 @dataclass(frozen=True)
@@ -135,7 +161,7 @@ class Loopback:
 
     port: int = 5555
     """Where to listen; 0 picks a free port."""
-    fault: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME@STAGE ...]")] = ()
+    fault: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME@STAGE ...]", help_behavior_hint="")] = ()
     """What goes wrong, for instance cut@push or throttle@run:3."""
     model: str = "Loopback"
     """The phone's model name."""
@@ -144,14 +170,14 @@ class Loopback:
 
     def __call__(self, console: Console) -> None:
         """Serve."""
-        from akd_gym.device_lab.loopback import Fault, serve
+        from akd_gym.device_lab.loopback import parse_fault, serve
 
         serve(
             port=self.port,
             accept_new_keys=not self.only_known_keys,
-            faults=[Fault.parse(text) for text in self.fault],
+            faults=[parse_fault(text) for text in self.fault],
             model=self.model,
-            say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
+            say=functools.partial(console.out, highlight=False),
         )
 
 
@@ -173,17 +199,29 @@ class Phones:
 
 
 def _usable(at: tuple[str, ...]) -> Iterator[Address]:
-    for one in find_addresses().phones:
-        if one.address is not None and one.problem is None:
-            yield one.address
-    yield from map(parse_address, at)
+    named = [parse_address(text) for text in at]
+    seen = [one.address for one in find_addresses().phones if one.address is not None and one.problem is None]
+    yield from dict.fromkeys([*seen, *named])
+
+
+def _restore(address: Address) -> list[str]:
+    """Puts back what a lost session left on one phone; refused while somebody measures on it."""
+    from akd_gym.device_lab.lock import machine_lock
+    from akd_gym.device_lab.phones.conditions import restore_leftovers
+    from akd_gym.device_lab.phones.facts import read_facts
+    from akd_gym.device_lab.phones.runner import clear_leftovers
+
+    session = open_session(address)
+    try:
+        with machine_lock(f"phone-{read_facts(session).serial_hash}", timeout_s=1.0):  # as `Phone` holds it
+            return [*clear_leftovers(session), *restore_leftovers(session)]
+    finally:
+        session.close()
 
 
 def _missing_benchmark() -> list[str]:
-    from akd_gym.device_lab.phones.download import ensure_benchmark
-
     try:
-        ensure_benchmark()
+        kept_benchmark()
     except AKDGymError as error:
         return [str(error)]
     return []

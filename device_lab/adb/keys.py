@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 import struct
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -96,17 +97,16 @@ def _make(path: Path) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=_BITS)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 0600
     try:
-        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNER_ONLY), "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(pem)
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process was quicker: its key is the one
+        with contextlib.suppress(FileExistsError):  # another process or thread was quicker: its key is the one
             os.link(draft, path)
     finally:
-        draft.unlink(missing_ok=True)
+        Path(draft).unlink(missing_ok=True)
     path.with_name(f"{path.name}.pub").write_bytes(_read(path).GetPublicKey() + b"\n")
 
 

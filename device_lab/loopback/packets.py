@@ -50,7 +50,8 @@ async def read_packet(reader: asyncio.StreamReader, max_payload: int, checked: b
     Args:
         reader: Where from.
         max_payload: A packet that announces more is refused before anything of it is stored.
-        checked: Whether the checksum must be right.
+        checked: Whether the checksum must be right. That of a CNXN need not be if the peer announces there that it
+            leaves checksums out, as adb servers do when they come back.
 
     Raises:
         ProtocolError: It is no packet, too large or damaged.
@@ -64,6 +65,7 @@ async def read_packet(reader: asyncio.StreamReader, max_payload: int, checked: b
     if length > max_payload:
         raise ProtocolError(f"A payload must hold at most {max_payload} bytes, but {length} were announced.")
     payload = await reader.readexactly(length)
-    if checked and check != checksum(payload):
+    leaves_out = command == CNXN and arg0 >= VERSION
+    if checked and not leaves_out and check != checksum(payload):
         raise ProtocolError(f"A payload's checksum must be {check:#x}, but is {checksum(payload):#x}.")
     return Packet(command, arg0, arg1, payload)

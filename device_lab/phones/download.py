@@ -40,7 +40,7 @@ _MODE = 0o755
 _ELF_START = struct.Struct("<4sBB12xH")
 _ELF_HEADER = struct.Struct("<4sBB10xHHIQQQIHHHHHH")  # of 64-bit little-endian files
 _ELF64, _LITTLE_ENDIAN, _ARM64 = 2, 1, 183
-_MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "64-bit x86", _ARM64: "64-bit ARM", 243: "RISC-V"}
+_MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "64-bit x86", 243: "RISC-V"}
 ARM64_PROGRAM = "a 64-bit ARM program"
 """What `describe_program` says of a program for phones."""
 
@@ -124,7 +124,7 @@ def fetch_benchmark(
         The file.
 
     Raises:
-        StorageError: It cannot be fetched or kept; nothing is left behind.
+        StorageError: It cannot be fetched or kept; an old one is as it was.
         CorruptFileError: What came is no program for phones, or has another hash than it must; it is not kept.
         InvalidSettingError: `url` or `sha256` is not fit.
     """
@@ -187,16 +187,19 @@ def read_pin(cache: Path | None = None) -> Pin | None:
     """What is pinned in a cache folder; None if nothing is.
 
     Raises:
-        CorruptFileError: It cannot be read.
+        CorruptFileError: It is damaged.
+        StorageError: It may not be read.
     """
     path = _pin_path(cache or cache_folder())
     try:
         pin = Pin(**json.loads(path.read_text(encoding="utf-8")))
         if not all(isinstance(text, str) for text in (pin.url, pin.sha256, pin.fetched)):
             raise ValueError(f"it holds {pin}")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise StorageError(f"{path} must be readable, but: {error.strerror or error}.") from error
+    except (ValueError, TypeError) as error:
         raise CorruptFileError(
             f"{path} must say what was kept, but it cannot be read: {error}. Remove it and run `akd phones setup`."
         ) from error
@@ -210,11 +213,12 @@ def describe_program(content: bytes) -> str:
     if len(content) < _ELF_START.size or content[:4] != b"\x7fELF":
         return f"no program: it begins with {content[:16]!r}"
     _, bits, order, machine = _ELF_START.unpack_from(content)
-    kind = f"a {_MACHINES.get(machine, f'number {machine} machine')} program"
-    if kind != ARM64_PROGRAM or (bits, order) != (_ELF64, _LITTLE_ENDIAN):
-        return kind if kind != ARM64_PROGRAM else "a program for ARM in another form than phones run"
+    if (bits, order, machine) != (_ELF64, _LITTLE_ENDIAN, _ARM64):
+        return f"a program for another processor ({_MACHINES.get(machine, f'ELF machine {machine}')})"
     least = _least_bytes(content)
-    return kind if len(content) >= least else f"{kind} that breaks off: {len(content)} of {least} bytes"
+    if len(content) < least:
+        return f"{ARM64_PROGRAM} that breaks off: {len(content)} of {least} bytes or more"
+    return ARM64_PROGRAM
 
 
 def _program(folder: Path) -> Path:
@@ -276,7 +280,7 @@ def _least_bytes(content: bytes) -> int:
     if len(content) < _ELF_HEADER.size:
         return _ELF_HEADER.size
     fields = _ELF_HEADER.unpack_from(content)
-    sections, size, count = fields[8], fields[14], fields[15]
+    sections, size, count = fields[8], fields[13], fields[14]
     return int(sections + size * count)
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import hashlib
 import importlib.metadata
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ RUNTIME = "litert-benchmark_model"
 SPREAD_WARNING = 0.10  # between the 5th and the 95th percentile
 _CANARY_RUNS = 3  # of which the median becomes the reference, the first time
 _POLL_S = 2.0  # between two looks at a phone that cools down
+_SAY_S = 20.0  # between two lines about that
 
 Announce = Callable[[str], None]
 
@@ -85,11 +87,6 @@ class Phone:
     def name(self) -> str:
         """How people know it: maker and model once that is known, with its address."""
         return self.address if self.facts is None else f"{self.facts.manufacturer} {self.facts.model} ({self.address})"
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a session that has not failed yet."""
-        return self._session is not None
 
     def identify(self) -> PhoneFacts:
         """What the phone is, as it said the first time: a core that is offline later is waited for, not replaced.
@@ -194,7 +191,7 @@ class Phone:
             DeviceError: See `connect`.
         """
         self.connect()
-        begin = time.monotonic()
+        begin, said_at = time.monotonic(), -math.inf
         while (why := self._unready()) is not None:
             waited = time.monotonic() - begin
             if waited > self.protocol.cool_down_s:
@@ -202,7 +199,9 @@ class Phone:
                     f"{self.name} must be ready within {self.protocol.cool_down_s:g} s, but {why}. "
                     "Let it rest, out of the sun and off its charger."
                 )
-            self._announce(f"{self.name} rests: {why} ({waited:.0f} of at most {self.protocol.cool_down_s:g} s)")
+            if waited - said_at >= _SAY_S:
+                self._announce(f"{self.name} rests: {why} ({waited:.0f} of at most {self.protocol.cool_down_s:g} s)")
+                said_at = waited
             self._pause(min(_POLL_S, self.protocol.cool_down_s / 4))
 
     def attempt(self, name: str, model: bytes) -> LatencyRecord:

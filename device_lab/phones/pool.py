@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from akd_gym.device_lab.phones.phone import Phone
 from akd_gym.device_lab.records import TIMEOUT_REASON, LatencyRecord
 from akd_gym.errors import (
+    BadOutputError,
     CommandFailedError,
     DeviceError,
     DeviceLostError,
@@ -29,11 +30,24 @@ Announce = Callable[[str], None]
 
 @dataclass
 class _Job:
-    """A model to measure, with what went wrong so far."""
+    """A model to measure, with what went wrong so far.
+
+    Attributes:
+        name: Architecture.
+        model: TFLite file.
+        rejections: Attempts in which its benchmark failed, or gave a number that was thrown away.
+        losses: Attempts in which the link or the phone broke off its benchmark.
+    """
 
     name: str
     model: bytes
     rejections: list[str] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+
+    @property
+    def attempts(self) -> int:
+        """That failed."""
+        return len(self.rejections) + len(self.losses)
 
 
 @dataclass
@@ -49,14 +63,14 @@ class _Lane:
 class PhonePool:
     """Phones that share a round of models.
 
-    A model goes back to the others when its phone fails, and after `tries` attempts that were its own fault (the
-    benchmark failed, or its numbers would not settle) it gets a record with verdict `"failed"`. A phone that is lost is
-    looked for until the round ends; one that is there and fails three times in a row is quarantined: named, and not
-    used again.
+    A model goes back to the others when its phone fails. After `tries` attempts whose benchmark failed or gave numbers
+    that would not settle, or twice as many in which something broke off its benchmark, it gets a record with verdict
+    `"failed"`. A phone that is lost is looked for until the round ends; one that is there and fails three times in a
+    row is quarantined: named, and not used again.
 
     Args:
         phones: All of them.
-        tries: Attempts on one model.
+        tries: Attempts on one model, see above.
         reconnect_s: How long a round goes on looking for phones while none is there.
         look_s: Between two looks for a lost phone.
         announce: Told of phones that come and go.
@@ -111,7 +125,7 @@ class PhonePool:
                     raise DeviceLostError("The phones were given back while they measured.")
                 if all(lane.quarantine is not None for lane in lanes):
                     raise self._nobody()
-                if any(lane.phone.connected for lane in lanes):
+                if not all(lane.absence for lane in lanes if lane.quarantine is None):
                     absent_since = None
                 elif absent_since is None:
                     absent_since = time.monotonic()
@@ -151,6 +165,8 @@ class PhonePool:
             phone.wait_until_ready()
         except DeviceError as error:
             phone.drop()
+            if phone.reachable:
+                lane.absence = None
             if phone.reachable or not isinstance(error, DeviceLostError | DeviceTimeoutError):
                 self._strike(lane, error)
             else:
@@ -175,17 +191,19 @@ class PhonePool:
                 phone.drop()  # after anything else the session is closed, or should be
             if not round_.unfinished:
                 return
+            is_link = isinstance(error, DeviceLostError | DeviceTimeoutError)
             if is_models:
-                job.rejections.append(str(error))
-            if not is_models or isinstance(error, DeviceLostError | DeviceTimeoutError):
+                broken_off = is_link or isinstance(error, BadOutputError)
+                (job.losses if broken_off else job.rejections).append(str(error))
+            if is_link or not is_models:
                 self._strike(lane, error)
-            if len(job.rejections) >= self._tries:
-                round_.finish(phone.failed(job.name, job.model, _reason(job.rejections, error), len(job.rejections)))
+            if len(job.rejections) >= self._tries or len(job.losses) >= 2 * self._tries:
+                round_.finish(phone.failed(job.name, job.model, _reason(job, error), job.attempts))
             else:
                 round_.give_back(job)
             return
         lane.strikes = 0
-        round_.finish(dataclasses.replace(record, tries=len(job.rejections) + 1))
+        round_.finish(dataclasses.replace(record, tries=job.attempts + 1))
 
     def _strike(self, lane: _Lane, error: DeviceError) -> None:
         lane.strikes += 1
@@ -256,7 +274,8 @@ class _Round:
             self._changed.notify_all()
 
 
-def _reason(rejections: Sequence[str], last: DeviceError) -> str:
+def _reason(job: _Job, last: DeviceError) -> str:
     """Why a model is given up, as its record says it."""
     prefix = f"{TIMEOUT_REASON}: " if isinstance(last, DeviceTimeoutError) else ""
-    return f"{prefix}given up after {len(rejections)} attempts: {' / '.join(dict.fromkeys(rejections))}"
+    failures = dict.fromkeys([*job.rejections, *job.losses])
+    return f"{prefix}given up after {job.attempts} attempts: {' / '.join(failures)}"

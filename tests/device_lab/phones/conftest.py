@@ -22,7 +22,7 @@ QUICK = replace(
     min_s=0.0,
     max_s=5.0,
     repeats=1,
-    cool_down_s=20.0,
+    cool_down_s=5.0,
     agreement=3.0,
     canary_tolerance=9.0,
 )

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import json
 import socket
 import struct
 import subprocess
@@ -13,7 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from akd_gym.device_lab.phones.download import DEFAULT_URL, VERSION, cache_folder, ensure_benchmark, fetch_benchmark
+from akd_gym.device_lab.phones.download import (
+    ARM64_PROGRAM,
+    DEFAULT_URL,
+    VERSION,
+    cache_folder,
+    describe_program,
+    fetch_benchmark,
+    keep_benchmark,
+    kept_benchmark,
+    read_pin,
+)
 from akd_gym.errors import CorruptFileError, InvalidSettingError, StorageError
 
 pytestmark = pytest.mark.timeout(60)
@@ -96,37 +105,122 @@ def test_the_public_place_is_pinned_to_a_release():
     assert "latest" not in DEFAULT_URL
 
 
-def test_fetched_once_shown_and_pinned(place, tmp_path):
+def test_fetched_once_and_pinned(place, tmp_path):
     said: list[str] = []
     told: list[tuple[int, int | None]] = []
     settings = {"url": place.url, "cache": tmp_path / "new" / "folder", "announce": said.append}
-    path = ensure_benchmark(None, **settings, progress=lambda done, total: told.append((done, total)))
+    path = fetch_benchmark(**settings, progress=lambda done, total: told.append((done, total)))
     assert path.read_bytes() == PROGRAM
-    assert any(SHA256 in line for line in said)
-    assert place.url in said[0]
+    assert path.stat().st_mode & 0o777 == 0o755
+    assert said == [f"Fetching benchmark_model from {place.url}"]
     assert told[0] == (0, len(PROGRAM))
     assert told[-1] == (len(PROGRAM), len(PROGRAM))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    pin = json.loads((path.parent / "benchmark_model.json").read_text(encoding="utf-8"))
-    assert (pin["url"], pin["sha256"], pin["size"]) == (place.url, SHA256, len(PROGRAM))
-    assert ensure_benchmark(None, **settings, sha256=SHA256.upper()) == path
-    assert (place.asked, len(said)) == (1, 2)
+    pin = read_pin(path.parent)
+    assert (pin.url, pin.sha256, pin.size) == (place.url, SHA256, len(PROGRAM))
+    assert fetch_benchmark(**settings, sha256=SHA256.upper()) == path
+    assert (place.asked, said[1:]) == (1, [f"benchmark_model of {place.url} is there already, fetched {pin.fetched}"])
     assert {file.name for file in path.parent.iterdir()} == {"benchmark_model", "benchmark_model.json"}
 
 
-def test_the_cache_is_used_offline(place, tmp_path):
+def test_what_was_fetched_is_used_offline(place, tmp_path):
     path = fetch_benchmark(url=place.url, cache=tmp_path)
     place.close()
-    assert ensure_benchmark(None, url=place.url, cache=tmp_path) == path
+    assert kept_benchmark(cache=tmp_path) == path
 
 
-def test_a_program_of_the_users_own_is_taken_as_it_is(place, tmp_path):
+@pytest.mark.parametrize(
+    "lost", [("benchmark_model",), ("benchmark_model.json",), ("benchmark_model.json", "benchmark_model")]
+)
+def test_none_is_never_fetched_without_being_asked_for(place, tmp_path, lost):
+    fetch_benchmark(url=place.url, cache=tmp_path)
+    for name in lost:
+        (tmp_path / name).unlink()
+    with pytest.raises(
+        StorageError, match=r"there is none\. `akd phones setup` fetches it, `akd phones setup --benchmark FILE` keeps"
+    ):
+        kept_benchmark(cache=tmp_path)
+    assert place.asked == 1
+
+
+def test_none_in_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(StorageError, match="akd phones setup"):
+        kept_benchmark(cache=tmp_path / "missing")
+    assert nothing_in(tmp_path)
+
+
+def test_a_program_of_the_users_own_is_copied_and_pinned(place, tmp_path):
     own = tmp_path / "mine"
     own.write_bytes(b"for another instruction set")
-    assert ensure_benchmark(own, url=place.url, cache=tmp_path) == own
-    assert place.asked == 0
-    with pytest.raises(StorageError, match=r"must be a file.*akd phones setup"):
-        ensure_benchmark(tmp_path / "missing")
+    path = keep_benchmark(own, cache=tmp_path / "cache")
+    own.unlink()
+    assert kept_benchmark(cache=tmp_path / "cache") == path
+    assert path.read_bytes() == b"for another instruction set"
+    assert path.stat().st_mode & 0o777 == 0o755
+    pin = read_pin(tmp_path / "cache")
+    assert (pin.url, pin.sha256, pin.size) == ("file:mine", hashlib.sha256(path.read_bytes()).hexdigest(), 27)
+    path.write_bytes(b"changed")
+    with pytest.raises(CorruptFileError, match=r"was changed or damaged since\. `akd phones setup --benchmark FILE`"):
+        kept_benchmark(cache=tmp_path / "cache")
+
+
+def test_the_users_own_and_the_public_one_replace_each_other(place, tmp_path):
+    own = tmp_path / "mine"
+    own.write_bytes(elf(machine=62))
+    for _ in range(2):
+        assert keep_benchmark(own, cache=tmp_path / "cache").read_bytes() == elf(machine=62)
+        assert fetch_benchmark(url=place.url, cache=tmp_path / "cache").read_bytes() == PROGRAM
+        assert read_pin(tmp_path / "cache").sha256 == SHA256
+    assert place.asked == 2
+
+
+def test_a_damaged_pin_does_not_hinder_the_users_own(tmp_path):
+    own = tmp_path / "mine"
+    own.write_bytes(PROGRAM)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "benchmark_model.json").write_text("{", encoding="utf-8")
+    keep_benchmark(own, cache=tmp_path / "cache")
+    assert kept_benchmark(cache=tmp_path / "cache").read_bytes() == PROGRAM
+
+
+def test_what_cannot_be_a_program_of_the_users_own_is_refused(tmp_path):
+    cache, empty, whole = tmp_path / "cache", tmp_path / "empty", tmp_path / "whole"
+    empty.touch()
+    whole.write_bytes(PROGRAM)
+    with pytest.raises(StorageError, match=r"missing must be readable, but: No such file"):
+        keep_benchmark(tmp_path / "missing", cache=cache)
+    with pytest.raises(StorageError, match="must be readable, but: Is a directory"):
+        keep_benchmark(tmp_path, cache=cache)
+    with pytest.raises(CorruptFileError, match="empty must hold a program, but it is empty"):
+        keep_benchmark(empty, cache=cache)
+    with pytest.raises(
+        CorruptFileError, match=f"must have the SHA-256 {'0' * 64} that was asked for, but has {SHA256}"
+    ):
+        keep_benchmark(whole, cache=cache, sha256="0" * 64)
+    assert nothing_in(cache)
+    keep_benchmark(whole, cache=cache, sha256=SHA256.upper())
+    with pytest.raises(CorruptFileError, match="it is empty"):
+        keep_benchmark(empty, cache=cache)
+    assert kept_benchmark(cache=cache).read_bytes() == PROGRAM
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (PROGRAM, ARM64_PROGRAM),
+        (PROGRAM[:-1], f"{ARM64_PROGRAM} that breaks off: {len(PROGRAM) - 1} of {len(PROGRAM)} bytes or more"),
+        (PROGRAM[:40], f"{ARM64_PROGRAM} that breaks off: 40 of 64 bytes or more"),
+        (elf(machine=62), "a program for another processor (64-bit x86)"),
+        (elf(machine=40, bits=1), "a program for another processor (32-bit ARM)"),
+        (elf(machine=8), "a program for another processor (ELF machine 8)"),
+        (b"#!/bin/sh\n", "a script"),
+        (b"<html>", "no program: it begins with b'<html>'"),
+        (b"", "no program: it begins with b''"),
+    ],
+    ids=["whole", "cut", "header cut", "x86", "32 bits", "unknown", "script", "html", "empty"],
+)
+def test_a_file_is_described(content, words):
+    assert describe_program(content) == words
 
 
 def test_the_cache_folder(monkeypatch, tmp_path):
@@ -142,7 +236,7 @@ def test_the_cache_folder(monkeypatch, tmp_path):
 @pytest.mark.parametrize("status", [404, 403, 500, 503])
 def test_an_error_of_the_server_is_named(place, tmp_path, status):
     place.answer = whole(b"sorry", status)
-    with pytest.raises(StorageError, match=rf"{place.url}.*{status}.*--benchmark PATH"):
+    with pytest.raises(StorageError, match=rf"{place.url}.*{status}.*--benchmark FILE"):
         fetch_benchmark(url=place.url, cache=tmp_path)
     assert nothing_in(tmp_path)
 
@@ -162,7 +256,9 @@ def test_a_link_that_breaks_where_the_server_gave_no_length_is_seen_by_the_conte
         handler.wfile.write(PROGRAM[:100_000])
 
     place.answer = answer
-    with pytest.raises(CorruptFileError, match=f"whole program of {len(PROGRAM)} bytes or more, but gave 100000"):
+    with pytest.raises(
+        CorruptFileError, match=f"whole program, but gave .* breaks off: 100000 of {len(PROGRAM)} bytes"
+    ):
         fetch_benchmark(url=place.url, cache=tmp_path)
     assert nothing_in(tmp_path)
 
@@ -177,7 +273,7 @@ def test_a_chunk_that_breaks_off_is_named(place, tmp_path):
         handler.close_connection = True
 
     place.answer = answer
-    with pytest.raises(StorageError, match="--benchmark PATH"):
+    with pytest.raises(StorageError, match="--benchmark FILE"):
         fetch_benchmark(url=place.url, cache=tmp_path)
     assert nothing_in(tmp_path)
 
@@ -190,7 +286,7 @@ def test_a_server_that_falls_silent_is_given_up(place, tmp_path, begun):
         place.go_on.wait(30)
 
     place.answer = answer
-    with pytest.raises(StorageError, match=r"no answer within 0\.3 s.*--benchmark PATH"):
+    with pytest.raises(StorageError, match=r"no answer within 0\.3 s.*--benchmark FILE"):
         fetch_benchmark(url=place.url, cache=tmp_path, timeout_s=0.3)
     assert nothing_in(tmp_path)
 
@@ -212,7 +308,7 @@ def test_no_server_and_no_name_are_named(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/benchmark_model"
-    with pytest.raises(StorageError, match=r"must be reachable, but got: .*refused.*online.*--benchmark PATH"):
+    with pytest.raises(StorageError, match=r"must be reachable, but got: .*refused.*online.*--benchmark FILE"):
         fetch_benchmark(url=url, cache=tmp_path)
 
 
@@ -223,16 +319,13 @@ def test_no_server_and_no_name_are_named(tmp_path):
         b"",
         elf(machine=62),
         elf(bits=1),
-        PROGRAM[:40],
-        b"#!/bin/sh\n",
+        b"#!/bin/sh",
     ],
-    ids=["html", "empty", "x86", "32 bits", "short", "script"],
+    ids=["html", "empty", "x86", "32 bits", "script"],
 )
 def test_what_is_no_program_for_phones_is_not_kept(place, tmp_path, content):
     place.answer = whole(content)
-    with pytest.raises(
-        CorruptFileError, match=r"must give a 64-bit ARM executable, but gave \d+ bytes.*--benchmark PATH"
-    ):
+    with pytest.raises(CorruptFileError, match=rf"must give {ARM64_PROGRAM}, but gave \d+ bytes of .*--benchmark FILE"):
         fetch_benchmark(url=place.url, cache=tmp_path)
     assert nothing_in(tmp_path)
 
@@ -244,52 +337,66 @@ def test_another_hash_than_asked_for_is_not_kept(place, tmp_path):
     assert nothing_in(tmp_path)
     path = fetch_benchmark(url=place.url, cache=tmp_path, sha256=SHA256)
     with pytest.raises(CorruptFileError, match=f"{path} must have the SHA-256 {asked}"):
-        ensure_benchmark(None, url=place.url, cache=tmp_path, sha256=asked)
+        fetch_benchmark(url=place.url, cache=tmp_path, sha256=asked)
+    assert kept_benchmark(cache=tmp_path) == path
 
 
 @pytest.mark.parametrize("change", [lambda c: c[:-1], lambda c: c[:5000] + b"x" + c[5001:], lambda c: b""])
 def test_a_file_changed_after_it_was_fetched_is_refused_with_the_cure(place, tmp_path, change):
     path = fetch_benchmark(url=place.url, cache=tmp_path)
     path.write_bytes(change(PROGRAM))
-    with pytest.raises(
-        CorruptFileError, match=rf"{path} must have the SHA-256 {SHA256}.*Remove it and run `akd phones"
-    ):
-        ensure_benchmark(None, url=place.url, cache=tmp_path)
-    path.unlink()  # the cure
-    assert ensure_benchmark(None, url=place.url, cache=tmp_path).read_bytes() == PROGRAM
+    with pytest.raises(CorruptFileError, match=rf"{path} must have the SHA-256 {SHA256}.*`akd phones setup` replaces"):
+        kept_benchmark(cache=tmp_path)
+    fetch_benchmark(url=place.url, cache=tmp_path)  # the cure
+    assert kept_benchmark(cache=tmp_path).read_bytes() == PROGRAM
 
 
 def test_a_place_that_gives_something_else_later_is_refused(place, tmp_path):
     path = fetch_benchmark(url=place.url, cache=tmp_path)
-    place.answer = whole(elf(body=b"\x01" * 1000))
+    newer = elf(body=b"\x01" * 1000)
+    place.answer = whole(newer)
     path.unlink()
     with pytest.raises(CorruptFileError, match=rf"must still have the SHA-256 {SHA256}.*remove .*benchmark_model.json"):
-        ensure_benchmark(None, url=place.url, cache=tmp_path)
+        fetch_benchmark(url=place.url, cache=tmp_path)
     assert not path.exists()
     path.with_name("benchmark_model.json").unlink()  # the cure
-    assert ensure_benchmark(None, url=place.url, cache=tmp_path).stat().st_size == len(elf(body=b"\x01" * 1000))
+    assert fetch_benchmark(url=place.url, cache=tmp_path).read_bytes() == newer
 
 
 def test_another_release_replaces_the_old_one(place, tmp_path):
     fetch_benchmark(url=place.url, cache=tmp_path)
     newer = elf(body=b"\x02" * 1000)
     place.answer = whole(newer)
-    assert ensure_benchmark(None, url=f"{place.url}?2.3.0", cache=tmp_path).read_bytes() == newer
+    assert fetch_benchmark(url=f"{place.url}?2.3.0", cache=tmp_path).read_bytes() == newer
+    assert kept_benchmark(cache=tmp_path).read_bytes() == newer
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"url": "x"}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"url": "x"}', '{"url": "x", "sha256": 1, "size": 2, "fetched": ""}', "\xff"],
+    ids=["empty", "cut", "list", "parts", "types", "text"],
+)
 def test_a_damaged_pin_is_named(place, tmp_path, text):
     path = fetch_benchmark(url=place.url, cache=tmp_path)
-    path.with_name("benchmark_model.json").write_text(text, encoding="utf-8")
-    with pytest.raises(CorruptFileError, match=r"benchmark_model.json must say what was fetched.*Remove it"):
-        ensure_benchmark(None, url=place.url, cache=tmp_path)
+    path.with_name("benchmark_model.json").write_text(text, encoding="latin-1")
+    for use in (kept_benchmark, read_pin, lambda cache: fetch_benchmark(url=place.url, cache=cache)):
+        with pytest.raises(CorruptFileError, match=r"benchmark_model.json must say what was kept.*Remove it"):
+            use(cache=tmp_path)
 
 
 def test_a_program_without_a_pin_is_fetched_again(place, tmp_path):
     path = fetch_benchmark(url=place.url, cache=tmp_path)
     path.with_name("benchmark_model.json").unlink()
     path.write_bytes(b"anything")
-    assert ensure_benchmark(None, url=place.url, cache=tmp_path).read_bytes() == PROGRAM
+    assert fetch_benchmark(url=place.url, cache=tmp_path).read_bytes() == PROGRAM
+
+
+def test_a_fetch_that_fails_leaves_the_old_one_as_it_was(place, tmp_path):
+    path = fetch_benchmark(url=place.url, cache=tmp_path)
+    place.answer = whole(b"sorry", 404)
+    with pytest.raises(StorageError, match="404"):
+        fetch_benchmark(url=f"{place.url}?2.3.0", cache=tmp_path)
+    assert kept_benchmark(cache=tmp_path) == path
 
 
 def test_redirects_are_followed_on_this_machine_only(place, tmp_path):
@@ -328,15 +435,16 @@ def test_addresses_that_anybody_could_change_are_refused(tmp_path, url):
 
 @pytest.mark.parametrize("sha256", ["", "abc", "g" * 64, SHA256 + "\n"])
 def test_a_hash_that_is_none_is_refused(place, tmp_path, sha256):
-    for use in (lambda **settings: ensure_benchmark(None, **settings), fetch_benchmark):
-        with pytest.raises(InvalidSettingError, match="64 hexadecimal digits"):
-            use(url=place.url, cache=tmp_path, sha256=sha256)
+    with pytest.raises(InvalidSettingError, match="64 hexadecimal digits"):
+        fetch_benchmark(url=place.url, cache=tmp_path, sha256=sha256)
+    with pytest.raises(InvalidSettingError, match="64 hexadecimal digits"):
+        keep_benchmark(Path(__file__), cache=tmp_path, sha256=sha256)
     assert place.asked == 0
 
 
 def test_a_folder_that_cannot_be_made_is_named(place, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"must be writable.*AKD_GYM_CACHE.*--benchmark PATH"):
+    with pytest.raises(StorageError, match=r"must be writable.*AKD_GYM_CACHE.*--benchmark FILE"):
         fetch_benchmark(url=place.url, cache=tmp_path / "file" / "folder")
     assert place.asked == 0
 

@@ -54,6 +54,7 @@ class Measuring:
         self.loopback = LoopbackPhone()
         self.usual_ms = usual_ms
         self.before = self.loopback.state()
+        self.make_phone = make_phone
         self.phone = make_phone(self.loopback, patience_s=PATIENCE_S)
         self.pool = PhonePool([self.phone], tries=3, reconnect_s=6.0, look_s=0.2, announce=lambda text: None)
 
@@ -91,14 +92,19 @@ class Measuring:
         elif record is not None:
             self.check_number(record)
         self.loopback.forget_faults()
-        deadline = time.monotonic() + 20  # a phone that reboots comes back
+        with contextlib.suppress(DeviceLostError):
+            self.check_nothing_is_left()
+            return
+        deadline = time.monotonic() + 20  # a phone that was away when it was given back: the next session tidies up
         while True:
             try:
-                self.check_nothing_is_left()
-                return
+                self.phone = self.make_phone(self.loopback, patience_s=PATIENCE_S)
+                self.phone.connect()
+                break
             except DeviceLostError:
                 assert time.monotonic() < deadline
                 time.sleep(0.3)
+        self.check_nothing_is_left()
 
     def measure(self, name: str = "model"):
         """The record of the one model, measured within the limit."""
@@ -117,8 +123,8 @@ class Measuring:
 
     def check_nothing_is_left(self) -> None:
         self.phone.close()
-        deadline = time.monotonic() + 5  # a process that was killed needs a moment to be gone
-        while self.loopback.children() and time.monotonic() < deadline:
+        deadline = time.monotonic() + 5  # a process that was killed needs a moment, and some faults last a while
+        while (self.loopback.children() or self.loopback.state() != self.before) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert self.loopback.children() == []
         assert self.loopback.state() == self.before

@@ -185,7 +185,7 @@ def test_a_model_that_the_runtime_refuses_is_named_with_what_the_benchmark_said(
 def test_a_benchmark_that_escapes_its_core_is_no_measurement(loopback, phone, monkeypatch) -> None:
     phone.connect()
     if len(phone.facts.cores) < 2:
-        pytest.skip("this machine has one core")
+        pytest.skip("one core only: it cannot be left")
     monkeypatch.setattr(phone._runner, "_mask", "3")
     with pytest.raises(BadOutputError, match="must be pinned to core 1, but the kernel allows it"):
         phone.wait_until_ready()
