@@ -55,7 +55,7 @@ class LatencyRecord:
         state_before: A phone's heat, battery, cores and screen before (see `PhoneState`).
         state_after: The same afterwards.
         tries: Attempts made on a phone until one was accepted, that one included.
-        seconds: Of all attempts on a phone, with their waits.
+        seconds: Of the attempt on a phone that was accepted, without the canary.
         warmups: Untimed inferences, over all passes or repeats.
         runs: Timed inferences, over all passes or repeats.
         repeat_median_ms: The median of each start of the benchmark on a phone.

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from akd_gym.analysis.outcomes import Outcome
 from akd_gym.analysis.pareto import pareto_outcomes
+from akd_gym.analysis.style import FAINT, INK, finish
 from akd_gym.errors import InvalidSettingError
 from akd_gym.files import write_atomically
 from akd_gym.reward import Reward
 
-_INK, _SOFT, _FAINT = "#262a30", "#707882", "#d5d9de"
 _BLUE, _FAILED, _TARGET = "#0072b2", "#d55e00", "#cc79a7"  # Okabe and Ito
 _COLOURS = "viridis"  # its lightness rises evenly, so it survives grey printing and colour blindness
 
@@ -82,12 +82,12 @@ def accuracy_cost_figure(outcomes: Sequence[Outcome], *, reward: Reward | None =
         _costs(front),
         _accuracies(front),
         where="post",
-        color=_INK,
+        color=INK,
         linewidth=1.3,
         zorder=4,
         label=f"Pareto front ({len(front)} students)",
     )
-    axes.scatter(_costs(front), _accuracies(front), s=44, facecolors="none", edgecolors=_INK, linewidths=1.1, zorder=5)
+    axes.scatter(_costs(front), _accuracies(front), s=44, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
     best = max(feasible, key=lambda o: o.reward)
     axes.plot(
         _costs([best]),
@@ -95,7 +95,7 @@ def accuracy_cost_figure(outcomes: Sequence[Outcome], *, reward: Reward | None =
         marker="*",
         markersize=15,
         color="#f0e442",
-        markeredgecolor=_INK,
+        markeredgecolor=INK,
         linestyle="none",
         zorder=6,
         label=f"best reward {best.reward:.3f}",
@@ -116,12 +116,12 @@ def accuracy_cost_figure(outcomes: Sequence[Outcome], *, reward: Reward | None =
         )
     axes.set_xlabel(_cost_label(feasible))
     axes.set_ylabel("accuracy of the proxy task (%)")
-    axes.legend(loc="lower right", fontsize=9, frameon=True, framealpha=0.9, edgecolor=_FAINT)
+    axes.legend(loc="lower right", fontsize=9, frameon=True, framealpha=0.9, edgecolor=FAINT)
     bar = figure.colorbar(points, ax=axes, pad=0.015, aspect=30)
-    bar.set_label("candidate", color=_INK)
+    bar.set_label("candidate", color=INK)
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    _finish(figure, [axes], title)
+    finish(figure, [axes], title)
     return figure
 
 
@@ -164,7 +164,7 @@ def progress_figure(outcomes: Sequence[Outcome], *, window: int | None = None, t
         numbers,
         np.maximum.accumulate(rewards),
         where="post",
-        color=_INK,
+        color=INK,
         linewidth=1.2,
         label="best so far",
         zorder=3,
@@ -187,7 +187,7 @@ def progress_figure(outcomes: Sequence[Outcome], *, window: int | None = None, t
         axes.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=3, fontsize=8.5, frameon=False)
     rows[2].set_xlabel("candidate")
     rows[2].xaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(figure, list(rows), title)
+    finish(figure, list(rows), title)
     return figure
 
 
@@ -250,16 +250,5 @@ def _reward_lines(axes: Axes, reward: Reward, target: float) -> None:
     low, high = axes.get_ylim()
     accuracies = np.linspace(max(low, 0.0), min(high, 100.0), 60)
     values = [[reward(a / 100, c, target) for c in costs] for a in accuracies]
-    axes.contour(costs, accuracies, values, levels=9, colors=_FAINT, linewidths=0.8, linestyles="solid", zorder=1)
-    axes.plot([], [], color=_FAINT, linewidth=0.8, label="equal reward")
-
-
-def _finish(figure: Figure, panels: Sequence[Axes], title: str) -> None:
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_SOFT)
-        axes.tick_params(colors=_SOFT, labelcolor=_INK, labelsize=9)
-        axes.xaxis.label.set_color(_INK)
-        axes.yaxis.label.set_color(_INK)
-    if title:
-        figure.suptitle(title, fontsize=11, color=_INK, x=0.01, ha="left", fontweight="bold")
+    axes.contour(costs, accuracies, values, levels=9, colors=FAINT, linewidths=0.8, linestyles="solid", zorder=1)
+    axes.plot([], [], color=FAINT, linewidth=0.8, label="equal reward")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,11 +13,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from akd_gym.analysis.formats import format_cost
+from akd_gym.analysis.style import FAINT, INK, SOFT, finish
 from akd_gym.device_lab.predictor import Accuracy, LatencyTable
 from akd_gym.device_lab.predictor.accuracy import CLOSE, Interval
 from akd_gym.latency_audit import Audit
 
-_INK, _SOFT, _FAINT = "#262a30", "#707882", "#d5d9de"
 _BLUE, _ORANGE = "#0072b2", "#d55e00"  # Okabe and Ito
 
 Array = NDArray[np.float64]
@@ -29,7 +29,7 @@ def table_figure(table: LatencyTable) -> Figure:
     left, right = figure.subplots(1, 2)
     measured = np.array([network.latency_ms for network in table.networks])
     _scatter(left, np.array([network.predicted_ms for network in table.networks]), measured)
-    left.set_title(f"held-out predictions, {table.held_out.within_10:.0%} within 10 %", fontsize=10, color=_INK)
+    left.set_title(f"held-out predictions, {table.held_out.within_10:.0%} within 10 %", fontsize=10, color=INK)
     right.scatter(
         np.array([network.madds for network in table.networks]) / 1e6,
         measured,
@@ -38,12 +38,12 @@ def table_figure(table: LatencyTable) -> Figure:
         alpha=0.8,
         linewidths=0,
     )
-    right.set_title(f"multiply-adds alone, {table.madds_alone.within_10:.0%} within 10 %", fontsize=10, color=_INK)
+    right.set_title(f"multiply-adds alone, {table.madds_alone.within_10:.0%} within 10 %", fontsize=10, color=INK)
     right.set_xlabel("multiply-adds (M)")
     right.set_ylabel("measured (ms)")
     for axes in (left, right):
         _logarithmic(axes)
-    _finish(figure, (left, right), f"{table.device}: {len(table.networks)} networks")
+    finish(figure, (left, right), f"{table.device}: {len(table.networks)} networks")
     return figure
 
 
@@ -60,7 +60,7 @@ def audit_figure(audit: Audit) -> Figure:
         finalist,
     )
     _logarithmic(axes)
-    _finish(figure, (axes,), f"Audit on {audit.device}")
+    finish(figure, (axes,), f"Audit on {audit.device}")
     return figure
 
 
@@ -122,8 +122,8 @@ def _scatter(axes: Axes, predicted: Array, measured: Array, diamonds: NDArray[np
     is_close = np.abs(predicted / measured - 1) <= CLOSE
     diamonds = np.zeros(len(measured), dtype=bool) if diamonds is None else diamonds
     ends = np.array([min(predicted.min(), measured.min()) / 1.15, max(predicted.max(), measured.max()) * 1.15])
-    axes.fill_between(ends, ends * (1 - CLOSE), ends * (1 + CLOSE), color=_FAINT, alpha=0.6, linewidth=0)
-    axes.plot(ends, ends, color=_SOFT, linewidth=1)
+    axes.fill_between(ends, ends * (1 - CLOSE), ends * (1 + CLOSE), color=FAINT, alpha=0.6, linewidth=0)
+    axes.plot(ends, ends, color=SOFT, linewidth=1)
     for marker, size, of_kind, kind in (("o", 18, ~diamonds, ""), ("D", 26, diamonds, "finalists, ")):
         for colour, face, mask, label in (
             (_BLUE, _BLUE, is_close, "within 10 %"),
@@ -157,16 +157,6 @@ def _logarithmic(axes: Axes) -> None:
         axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
-
-
-def _finish(figure: Figure, panels: Sequence[Axes], title: str) -> None:
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_SOFT)
-        axes.tick_params(colors=_SOFT, labelcolor=_INK, labelsize=9)
-        axes.xaxis.label.set_color(_INK)
-        axes.yaxis.label.set_color(_INK)
-    figure.suptitle(title, fontsize=11, color=_INK, x=0.01, ha="left", fontweight="bold")
 
 
 def _percent(value: float) -> str:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.box import SIMPLE_HEAD
@@ -16,17 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from akd_gym.agents.settings import optional
-from akd_gym.device_lab.adb.addresses import Address, find_addresses, open_session, parse_address
-from akd_gym.device_lab.phones.download import (
-    ARM64_PROGRAM,
-    DEFAULT_URL,
-    describe_program,
-    fetch_benchmark,
-    keep_benchmark,
-    kept_benchmark,
-    read_pin,
-)
 from akd_gym.errors import AKDGymError, DeviceError, InvalidSettingError
+
+if TYPE_CHECKING:
+    from akd_gym.device_lab.adb.addresses import Address
 
 _At = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[ADDRESS ...]", help_behavior_hint="")]
 
@@ -40,6 +33,7 @@ class ListPhones:
 
     def __call__(self, console: Console) -> None:
         """Print a table, and advice below it."""
+        from akd_gym.device_lab.adb.addresses import find_addresses, open_session, parse_address
         from akd_gym.device_lab.phones.checkup import check_up
 
         named = [parse_address(text) for text in self.at]
@@ -96,15 +90,18 @@ class SetUp:
     """A benchmark_model that you have: a copy of it is kept in place of the public one."""
     sha256: Annotated[str | None, optional("HEX")] = None
     """What its SHA-256 must be."""
-    url: Annotated[str, tyro.conf.arg(metavar="URL")] = DEFAULT_URL
-    """Where the public one is fetched: an https address."""
+    url: Annotated[str | None, optional("URL")] = None
+    """Where the public one is fetched, an https address; by default a release in Google's bucket of LiteRT."""
 
     def __call__(self, console: Console) -> None:
         """Fetch or copy, and show what was pinned."""
+        from akd_gym.device_lab.phones import download
+
         say = functools.partial(console.out, highlight=False)
         if self.benchmark is not None:
-            path = keep_benchmark(self.benchmark, sha256=self.sha256)
+            path = download.keep_benchmark(self.benchmark, sha256=self.sha256)
         else:
+            url = download.DEFAULT_URL if self.url is None else self.url
             bar = Progress(TextColumn("benchmark_model"), BarColumn(), DownloadColumn(), console=console)
             task = bar.add_task("", total=None)
 
@@ -113,16 +110,16 @@ class SetUp:
                 bar.update(task, completed=done, total=total)
 
             try:
-                path = fetch_benchmark(url=self.url, sha256=self.sha256, announce=say, progress=show)
+                path = download.fetch_benchmark(url=url, sha256=self.sha256, announce=say, progress=show)
             finally:
                 if bar.live.is_started:
                     bar.stop()
-        pin = read_pin()
+        pin = download.read_pin()
         assert pin is not None
         say(f"Kept as {path}")
         say(f"SHA-256 {pin.sha256} (pinned)")
-        if (found := describe_program(path.read_bytes())) != ARM64_PROGRAM:
-            say(f"Phones run {ARM64_PROGRAM}, but this is {found}.")
+        if (found := download.describe_program(path.read_bytes())) != download.ARM64_PROGRAM:
+            say(f"Phones run {download.ARM64_PROGRAM}, but this is {found}.")
 
 
 @dataclass(frozen=True)
@@ -199,6 +196,8 @@ class Phones:
 
 
 def _usable(at: tuple[str, ...]) -> Iterator[Address]:
+    from akd_gym.device_lab.adb.addresses import find_addresses, parse_address
+
     named = [parse_address(text) for text in at]
     seen = [one.address for one in find_addresses().phones if one.address is not None and one.problem is None]
     yield from dict.fromkeys([*seen, *named])
@@ -206,6 +205,7 @@ def _usable(at: tuple[str, ...]) -> Iterator[Address]:
 
 def _restore(address: Address) -> list[str]:
     """Puts back what a lost session left on one phone; refused while somebody measures on it."""
+    from akd_gym.device_lab.adb.addresses import open_session
     from akd_gym.device_lab.lock import machine_lock
     from akd_gym.device_lab.phones.conditions import restore_leftovers
     from akd_gym.device_lab.phones.facts import read_facts
@@ -220,6 +220,8 @@ def _restore(address: Address) -> list[str]:
 
 
 def _missing_benchmark() -> list[str]:
+    from akd_gym.device_lab.phones.download import kept_benchmark
+
     try:
         kept_benchmark()
     except AKDGymError as error:

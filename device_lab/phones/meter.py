@@ -11,7 +11,8 @@ from akd_gym.device_lab.adb.addresses import Address, find_addresses, open_sessi
 from akd_gym.device_lab.loopback import LoopbackPhone, benchmark_program
 from akd_gym.device_lab.phones.download import kept_benchmark
 from akd_gym.device_lab.phones.facts import PhoneFacts
-from akd_gym.device_lab.phones.phone import Phone, phone_identity
+from akd_gym.device_lab.phones.phone import Phone
+from akd_gym.device_lab.phones.phone_records import phone_identity
 from akd_gym.device_lab.phones.pool import PhonePool
 from akd_gym.device_lab.phones.protocol import LOOPBACK_PROTOCOL, PhoneProtocol
 from akd_gym.device_lab.records import SCHEMA_VERSION, LatencyRecord

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import datetime
 import hashlib
-import importlib.metadata
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from akd_gym.device_lab.adb.session import Session
-from akd_gym.device_lab.canary import CANARY_VERSION, CanaryReference, canary_model
+from akd_gym.device_lab.canary import CanaryReference, canary_model
 from akd_gym.device_lab.lock import machine_lock
 from akd_gym.device_lab.machine import machine_id
 from akd_gym.device_lab.phones.conditions import MeasuringConditions
 from akd_gym.device_lab.phones.facts import PhoneFacts, read_facts
+from akd_gym.device_lab.phones.phone_records import about, measured_record
 from akd_gym.device_lab.phones.protocol import PhoneProtocol
-from akd_gym.device_lab.phones.runner import BenchmarkRun, BenchmarkRunner
+from akd_gym.device_lab.phones.runner import BenchmarkRunner
 from akd_gym.device_lab.phones.state import PhoneState, changes, read_state
 from akd_gym.device_lab.records import LatencyRecord
-from akd_gym.device_lab.tflite_writer import EXPORTER, EXPORTER_VERSION, exporter_of, input_of
 from akd_gym.errors import DeviceError, DeviceLostError, UnsteadyDeviceError
 
-RUNTIME = "litert-benchmark_model"
-SPREAD_WARNING = 0.10  # between the 5th and the 95th percentile
 _CANARY_RUNS = 3  # of which the median becomes the reference, the first time
 _POLL_S = 2.0  # between two looks at a phone that cools down
 _SAY_S = 20.0  # between two lines about that
@@ -72,6 +66,7 @@ class Phone:
         self.reachable = False
         self.in_benchmark = False
         self._connect, self._program, self._announce = connect, program, announce
+        self._program_sha256 = hashlib.sha256(program).hexdigest()
         self._airplane, self._lock_timeout_s = airplane, lock_timeout_s
         self._session: Session | None = None
         self._conditions: MeasuringConditions | None = None
@@ -231,13 +226,24 @@ class Phone:
             reasons.append(disagreement)
         if reasons:
             raise UnsteadyDeviceError(f"{self.name} changed while it measured: {'; '.join(reasons)}.")
-        return self._record(name, model, runs, before, after, time.monotonic() - begin)
+        assert self.facts is not None
+        return measured_record(
+            about(self.facts, self._program_sha256, self.protocol, name, model),
+            model,
+            runs,
+            before,
+            after,
+            canary_ms=self._canary_ms,
+            canary_reference_ms=self._reference.read() if self._reference else None,
+            refused=self._refused,
+            seconds=time.monotonic() - begin,
+        )
 
     def failed(self, name: str, model: bytes, reason: str, tries: int) -> LatencyRecord:
         """The record of a model that is given up."""
-        return LatencyRecord.from_dict(
-            self._about(name, model) | {"verdict": "failed", "reason": reason, "tries": tries}
-        )
+        assert self.facts is not None
+        fields = about(self.facts, self._program_sha256, self.protocol, name, model)
+        return LatencyRecord(**fields, verdict="failed", reason=reason, tries=tries)
 
     def _open(self) -> Session:
         self.reachable = False
@@ -267,9 +273,7 @@ class Phone:
         if state.thermal_status is not None and state.thermal_status > p.thermal_limit:
             return f"its thermal status is {state.thermal_status}, at most {p.thermal_limit} is allowed"
         if state.battery_temp_c is not None and state.battery_temp_c > p.battery_limit_c:
-            return (
-                f"its battery has {state.battery_temp_c:g} degrees Celsius, at most {p.battery_limit_c:g} are allowed"
-            )
+            return f"its battery has {state.battery_temp_c:g} °C, at most {p.battery_limit_c:g} °C are allowed"
         self._canary_ms, reference_ms = self._run_canary()
         return p.slowness(self._canary_ms, reference_ms)
 
@@ -286,7 +290,7 @@ class Phone:
         assert self.facts is not None
         if self._reference is None:
             device = self.facts.serial_hash if self.facts.kind == "phone" else f"loopback-{machine_id()}"
-            key = f"{runner.program_sha256[:16]}-{device}-core{self.facts.big_core}"
+            key = f"{self._program_sha256[:16]}-{device}-core{self.facts.big_core}"
             self._reference = CanaryReference(key)
         count = 1 if self._reference.read() else _CANARY_RUNS
         runner.bring(session, canary_model())
@@ -298,93 +302,3 @@ class Phone:
         if self._runner is not None:
             self._runner.clean(session)
         self._conditions.restore(session)
-
-    def _about(self, name: str, model: bytes) -> dict[str, Any]:
-        facts = self.facts
-        assert facts is not None
-        exporter, exporter_version = exporter_of(model)
-        program_sha256 = hashlib.sha256(self._program).hexdigest()
-        return {
-            "architecture": name,
-            "model_sha256": hashlib.sha256(model).hexdigest(),
-            "exporter": exporter,
-            "exporter_version": exporter_version,
-            "kind": facts.kind,
-            "runtime": RUNTIME,
-            "runtime_version": program_sha256[:16],
-            "runtime_sha256": program_sha256,
-            "device": f"{facts.manufacturer} {facts.model}",
-            "device_id": facts.serial_hash,
-            "soc": facts.soc,
-            "os": facts.os,
-            "build": facts.build,
-            "core": facts.big_core,
-            "mask": facts.mask,
-            "affinity": None,
-            "governor": None,
-            "threads": self.protocol.threads,
-            "clock": "wall",
-            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "tool_version": importlib.metadata.version("akd-gym"),
-        }
-
-    def _record(
-        self,
-        name: str,
-        model: bytes,
-        runs: Sequence[BenchmarkRun],
-        before: PhoneState,
-        after: PhoneState,
-        seconds: float,
-    ) -> LatencyRecord:
-        times = [run.times for run in runs]
-        input_shape, dtype = input_of(model)
-        frequencies = (before.cur_khz, after.cur_khz)
-        fields: dict[str, Any] = {
-            "verdict": "ok",
-            "command": runs[0].command,
-            "affinity": runs[0].affinity,
-            "governor": before.governor,
-            "frequencies_khz": None if None in frequencies else frequencies,
-            "state_before": dataclasses.asdict(before),
-            "state_after": dataclasses.asdict(after),
-            "input_shape": input_shape,
-            "dtype": dtype,
-            "fully_delegated": times[0].delegated,
-            "warmups": sum(t.warmups for t in times),
-            "runs": sum(t.runs for t in times),
-            "repeat_median_ms": tuple(t.median_ms for t in times),
-            "min_ms": min(t.min_ms for t in times),
-            "canary_ms": self._canary_ms,
-            "canary_reference_ms": self._reference.read() if self._reference else None,
-            "seconds": seconds,
-        }
-        for statistic in ("p5_ms", "median_ms", "p95_ms", "mean_ms", "std_ms"):
-            fields[statistic] = statistics.median(getattr(t, statistic) for t in times)
-        warnings = [f"the phone refused {name}: {why}" for name, why in self._refused.items()]
-        warnings += times[0].warnings
-        if (spread := (fields["p95_ms"] - fields["p5_ms"]) / fields["median_ms"]) > SPREAD_WARNING:
-            warnings.append(f"from the 5th to the 95th percentile the runs lie {spread:.0%} apart: the phone was busy")
-        if fields["fully_delegated"] is False:
-            warnings.append("XNNPACK did not take the whole graph")
-        return LatencyRecord(**self._about(name, model) | fields | {"warnings": tuple(warnings)})
-
-
-def phone_identity(facts: PhoneFacts, program: bytes, protocol: PhoneProtocol) -> dict[str, Any]:
-    """What must agree for a number of one phone to stand for one of another: model, system, benchmark, protocol."""
-    big = next(core for core in facts.cores if core.number == facts.big_core)
-    return {
-        "kind": facts.kind,
-        "device": f"{facts.manufacturer} {facts.model}",
-        "soc": facts.soc,
-        "os": facts.os,
-        "abi": facts.abi,
-        "core": facts.big_core,
-        "max_khz": big.max_khz,
-        "runtime": RUNTIME,
-        "runtime_sha256": hashlib.sha256(program).hexdigest(),
-        "exporter": EXPORTER,
-        "exporter_version": EXPORTER_VERSION,
-        "canary_version": CANARY_VERSION,
-        "protocol": dataclasses.asdict(protocol),
-    }
