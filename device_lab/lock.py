@@ -38,6 +38,11 @@ def machine_lock(name: str, timeout_s: float) -> Iterator[None]:
         lock.release()
 
 
+def phone_lock(serial_hash: str, timeout_s: float) -> contextlib.AbstractContextManager[None]:
+    """The lock of whoever measures on a phone, or changes it; see `machine_lock`."""
+    return machine_lock(f"phone-{serial_hash}", timeout_s)
+
+
 def lock_path(name: str) -> Path:
     """The file behind a machine-wide lock; its folder is made if it is missing.
 

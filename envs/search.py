@@ -85,7 +85,7 @@ class AKDSearchEnv(gym.Env[NDArray[np.float32], np.int64]):
     | `cost`, `cost_unit` | what the reward weighs, `"ms"` or `"madds"`; NaN if infeasible | as said |
     | `target` | T | `cost_unit` |
     | `latency_ms`, `latency_unit` | measured latency of one image, NaN if not measured; `"ms"` | ms |
-    | `latency_kind`, `device` | `"host"` or None, and the device's name or None | - |
+    | `latency_kind`, `device` | kind of latency (see below) and name of the device, None if not measured | - |
     | `madds`, `params` | multiply-adds of one image, parameters | count |
     | `seconds` | training and measuring paid for this candidate | s |
     | `from_ledger` | whether it was looked up instead of evaluated | - |
@@ -102,7 +102,7 @@ class AKDSearchEnv(gym.Env[NDArray[np.float32], np.int64]):
     | `teacher` | `"shipped:inception"` | who is distilled; None or `"none"` for hard labels |
     | `data` | `"fashion"` | the images |
     | `cost` | `"latency"` | `"latency"` or `"madds"` |
-    | `latency` | `"host"` | where latency is measured |
+    | `latency` | `"host"` | `"host"`, `"phone"`, `"phone:ADDRESS"`, `"loopback"` or `"predicted:FILE"` |
     | `target_ms` | None | T where `cost="latency"`; None is the cost of the space's reference architecture |
     | `target` | None | T in multiply-adds where `cost="madds"` |
     | `reward` | `"absolute"` | `"absolute"`, `"soft"` (the paper's), `"hard"`, or a `Reward` |

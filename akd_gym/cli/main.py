@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = tyro.cli(_commands(argv), prog="akd", description=_DESCRIPTION, args=argv)
         command(console)
     except AKDGymError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", emoji=False, highlight=False, soft_wrap=True)
         return 1
     except BrokenPipeError:  # `akd ... | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for what Python flushes at its end

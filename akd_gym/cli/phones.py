@@ -95,13 +95,13 @@ class SetUp:
 
     def __call__(self, console: Console) -> None:
         """Fetch or copy, and show what was pinned."""
-        from akd_gym.device_lab.phones import download
+        from akd_gym.device_lab.phones import benchmark_file
 
         say = functools.partial(console.out, highlight=False)
         if self.benchmark is not None:
-            path = download.keep_benchmark(self.benchmark, sha256=self.sha256)
+            path = benchmark_file.keep_benchmark(self.benchmark, sha256=self.sha256)
         else:
-            url = download.DEFAULT_URL if self.url is None else self.url
+            url = benchmark_file.DEFAULT_URL if self.url is None else self.url
             bar = Progress(TextColumn("benchmark_model"), BarColumn(), DownloadColumn(), console=console)
             task = bar.add_task("", total=None)
 
@@ -110,16 +110,16 @@ class SetUp:
                 bar.update(task, completed=done, total=total)
 
             try:
-                path = download.fetch_benchmark(url=url, sha256=self.sha256, announce=say, progress=show)
+                path = benchmark_file.fetch_benchmark(url=url, sha256=self.sha256, announce=say, progress=show)
             finally:
                 if bar.live.is_started:
                     bar.stop()
-        pin = download.read_pin()
+        pin = benchmark_file.read_pin()
         assert pin is not None
         say(f"Kept as {path}")
         say(f"SHA-256 {pin.sha256} (pinned)")
-        if (found := download.describe_program(path.read_bytes())) != download.ARM64_PROGRAM:
-            say(f"Phones run {download.ARM64_PROGRAM}, but this is {found}.")
+        if (found := benchmark_file.describe_program(path.read_bytes())) != benchmark_file.ARM64_PROGRAM:
+            say(f"Phones run {benchmark_file.ARM64_PROGRAM}, but this is {found}.")
 
 
 @dataclass(frozen=True)
@@ -206,21 +206,21 @@ def _usable(at: tuple[str, ...]) -> Iterator[Address]:
 def _restore(address: Address) -> list[str]:
     """Puts back what a lost session left on one phone; refused while somebody measures on it."""
     from akd_gym.device_lab.adb.addresses import open_session
-    from akd_gym.device_lab.lock import machine_lock
+    from akd_gym.device_lab.lock import phone_lock
     from akd_gym.device_lab.phones.conditions import restore_leftovers
     from akd_gym.device_lab.phones.facts import read_facts
     from akd_gym.device_lab.phones.runner import clear_leftovers
 
     session = open_session(address)
     try:
-        with machine_lock(f"phone-{read_facts(session).serial_hash}", timeout_s=1.0):  # as `Phone` holds it
+        with phone_lock(read_facts(session).serial_hash, timeout_s=1.0):
             return [*clear_leftovers(session), *restore_leftovers(session)]
     finally:
         session.close()
 
 
 def _missing_benchmark() -> list[str]:
-    from akd_gym.device_lab.phones.download import kept_benchmark
+    from akd_gym.device_lab.phones.benchmark_file import kept_benchmark
 
     try:
         kept_benchmark()

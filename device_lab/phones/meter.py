@@ -9,7 +9,7 @@ from typing import Any
 
 from akd_gym.device_lab.adb.addresses import Address, find_addresses, open_session, parse_address
 from akd_gym.device_lab.loopback import LoopbackPhone, benchmark_program
-from akd_gym.device_lab.phones.download import kept_benchmark
+from akd_gym.device_lab.phones.benchmark_file import kept_benchmark
 from akd_gym.device_lab.phones.facts import PhoneFacts
 from akd_gym.device_lab.phones.phone import Phone
 from akd_gym.device_lab.phones.phone_records import phone_identity
@@ -84,7 +84,7 @@ class PhoneLatency:
             except DeviceError as error:
                 self._announce(
                     f"{phone.name} could not be put back as it was: {error} "
-                    "What it was is noted on it: `akd phones --restore`, or the next measurement, puts it back."
+                    "What it was is noted on it: `akd phones restore`, or the next measurement, puts it back."
                 )
         self._resources.close()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from akd_gym.device_lab.adb.session import Session
 from akd_gym.device_lab.canary import CanaryReference, canary_model
-from akd_gym.device_lab.lock import machine_lock
+from akd_gym.device_lab.lock import phone_lock
 from akd_gym.device_lab.machine import machine_id
 from akd_gym.device_lab.phones.conditions import MeasuringConditions
 from akd_gym.device_lab.phones.facts import PhoneFacts, read_facts
@@ -120,7 +120,7 @@ class Phone:
             if facts.os != known.os:
                 raise UnsteadyDeviceError(f"{self.name} must keep its system, but {facts.os} runs on it now.")
             if not self._holds_lock:
-                self._lock.enter_context(machine_lock(f"phone-{known.serial_hash}", self._lock_timeout_s))
+                self._lock.enter_context(phone_lock(known.serial_hash, self._lock_timeout_s))
                 self._holds_lock = True
             if self._conditions is None:
                 self._conditions = MeasuringConditions(airplane=self._airplane)

@@ -165,4 +165,4 @@ def _affinity(output: str) -> tuple[int, ...]:
 
 def _tail(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return " | ".join(lines[-3:])[-400:] or "no output"
+    return " | ".join(lines[-3:])[-400:].rstrip(".") or "no output"

@@ -26,11 +26,12 @@ class Result(NamedTuple):
 
     @property
     def error(self) -> str:
-        """What standard error says, lines joined; no traceback, and the status of an error."""
+        """The error that standard error ends with, lines joined; no traceback, and the status of an error."""
         assert self.status == 1, self
-        assert self.err.startswith("error: "), self
         assert "Traceback" not in self.err
-        return " ".join(self.err.removeprefix("error: ").split())
+        _, colon, said = self.err.rpartition("error: ")
+        assert colon, self
+        return " ".join(said.split())
 
 
 Akd = Callable[..., Result]

@@ -6,7 +6,10 @@ import pytest
 
 import akd_gym
 
-COMMANDS = ("search", "finalists", "evaluate", "train", "export", "teacher", "repair")
+COMMANDS = (
+    *("search", "finalists", "evaluate", "train", "export"),
+    *("measure", "latency", "phones", "teacher", "repair"),
+)
 
 
 @pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in COMMANDS)])
@@ -28,8 +31,10 @@ def test_help_lists_every_command(akd):
 
 def test_every_option_is_explained(akd):
     """No option without a sentence, and no `default: None` that says nothing."""
-    for command in ("search", "evaluate", "train", "export", "finalists", "repair"):
-        out = akd(command, "--help").out
+    single = ("search", "evaluate", "train", "export", "finalists", "measure", "repair")
+    grouped = ("latency fit", "latency show", "phones list", "phones setup", "phones restore", "phones loopback")
+    for command in (*single, *grouped):
+        out = akd(*command.split(), "--help").out
         assert "{None}" not in out.split("recipe options")[0]
         assert "default: None" not in out.split("recipe options")[0]
         lines = [line.strip("│ ").rstrip() for line in out.splitlines()]

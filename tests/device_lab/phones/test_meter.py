@@ -6,7 +6,7 @@ from akd_gym.device_lab import make_latency_meter
 from akd_gym.device_lab.adb.addresses import Address
 from akd_gym.device_lab.canary import canary_model
 from akd_gym.device_lab.loopback import LoopbackPhone
-from akd_gym.device_lab.phones.download import keep_benchmark
+from akd_gym.device_lab.phones.benchmark_file import keep_benchmark
 from akd_gym.device_lab.phones.meter import _is_cabled, open_phones
 from akd_gym.errors import DeviceLostError, InvalidSettingError, StorageError
 

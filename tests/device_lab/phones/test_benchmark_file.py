@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from akd_gym.device_lab.phones.download import (
+from akd_gym.device_lab.phones.benchmark_file import (
     ARM64_PROGRAM,
     DEFAULT_URL,
     VERSION,
@@ -452,7 +452,7 @@ def test_a_folder_that_cannot_be_made_is_named(place, tmp_path):
 def test_a_full_disk_leaves_nothing_behind(place, tmp_path):
     script = (
         "import resource, sys; from pathlib import Path\n"
-        "from akd_gym.device_lab.phones.download import fetch_benchmark\n"
+        "from akd_gym.device_lab.phones.benchmark_file import fetch_benchmark\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"  # the nearest to a full disk
         "fetch_benchmark(url=sys.argv[1], cache=Path(sys.argv[2]))"
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.server
-import io
 import json
 import os
 import re
@@ -18,11 +16,10 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from akd_gym.cli import main
 from akd_gym.device_lab.adb.addresses import open_session
 from akd_gym.device_lab.canary import canary_model
 from akd_gym.device_lab.loopback import FAULT_NAMES, LoopbackPhone
@@ -30,34 +27,6 @@ from akd_gym.device_lab.phones.conditions import JOURNAL, MeasuringConditions
 from akd_gym.device_lab.phones.meter import open_phones
 
 pytestmark = pytest.mark.timeout(120)
-
-
-class Result(NamedTuple):
-    """What a command did."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The error that standard error ends with, lines joined; no traceback, and the status of an error."""
-        assert self.status == 1, self
-        assert "Traceback" not in self.err
-        _, colon, said = self.err.rpartition("error: ")
-        assert colon, self
-        return " ".join(said.split())
-
-
-def akd(*words: object) -> Result:
-    """Runs `akd WORDS...` in this process."""
-    out, err, before = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = main([str(word) for word in words])
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return Result(status, out.getvalue(), err.getvalue())
 
 
 def free_port() -> int:
@@ -138,7 +107,7 @@ def place() -> Iterator[Place]:
         serving.join()
 
 
-def test_setup_fetches_once_and_shows_what_is_pinned(cache, place):
+def test_setup_fetches_once_and_shows_what_is_pinned(akd, cache, place):
     result = akd(*SETUP, "--url", place.url)
     assert (result.status, result.err) == (0, "")
     shown, bar, *rest = result.out.splitlines()
@@ -155,7 +124,7 @@ def test_setup_fetches_once_and_shows_what_is_pinned(cache, place):
     assert place.asked == ["/benchmark_model"]
 
 
-def test_setup_says_what_it_could_not_fetch(cache, place):
+def test_setup_says_what_it_could_not_fetch(akd, cache, place):
     assert re.search("404 Not Found.*akd phones setup --benchmark FILE", akd(*SETUP, "--url", f"{place.url}s").error)
     wrong = akd(*SETUP, "--url", place.url, "--sha256", "0" * 64)
     assert f"must have the SHA-256 {'0' * 64} that was asked for, but has {SHA256}" in wrong.error
@@ -173,7 +142,7 @@ def test_setup_says_what_it_could_not_fetch(cache, place):
     ],
     ids=["ARM", "x86", "page"],
 )
-def test_setup_keeps_a_program_of_the_users_own(cache, tmp_path, content, note):
+def test_setup_keeps_a_program_of_the_users_own(akd, cache, tmp_path, content, note):
     own = tmp_path / "my [i]program:x:"
     own.write_bytes(content)
     result = akd(*SETUP, "--benchmark", own)
@@ -186,7 +155,7 @@ def test_setup_keeps_a_program_of_the_users_own(cache, tmp_path, content, note):
     assert json.loads((cache / "benchmark_model.json").read_text(encoding="utf-8"))["url"] == "file:my [i]program:x:"
 
 
-def test_setup_refuses_a_program_that_is_not_the_one_meant(cache, tmp_path):
+def test_setup_refuses_a_program_that_is_not_the_one_meant(akd, cache, tmp_path):
     own = tmp_path / "mine"
     own.write_bytes(PROGRAM)
     assert "that was asked for" in akd(*SETUP, "--benchmark", own, "--sha256", "0" * 64).error
@@ -197,7 +166,7 @@ def test_setup_refuses_a_program_that_is_not_the_one_meant(cache, tmp_path):
 # --- akd phones, akd phones restore
 
 
-def test_nothing_connected_is_said_with_what_to_do(cache):
+def test_nothing_connected_is_said_with_what_to_do(akd, cache):
     result = akd("phones")
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith("No phone to measure on.\n")
@@ -209,7 +178,7 @@ def test_nothing_connected_is_said_with_what_to_do(cache):
     assert not cache.exists()
 
 
-def test_a_phone_is_listed_with_its_state(phone):
+def test_a_phone_is_listed_with_its_state(akd, phone):
     before = phone.state()
     result = akd("phones", "list", "--at", phone.address, phone.address)
     assert (result.status, result.err) == (0, "")
@@ -220,7 +189,7 @@ def test_a_phone_is_listed_with_its_state(phone):
     assert phone.state() == before
 
 
-def test_a_phone_that_does_not_answer_does_not_hide_the_others(phone):
+def test_a_phone_that_does_not_answer_does_not_hide_the_others(akd, phone):
     port = free_port()
     result = akd("phones", "list", "--at", f"127.0.0.1:{port}", "usb:[X]:x:", phone.address)
     assert (result.status, result.err) == (0, "")
@@ -230,7 +199,7 @@ def test_a_phone_that_does_not_answer_does_not_hide_the_others(phone):
     assert not is_open(int(os.environ["ANDROID_ADB_SERVER_PORT"]))
 
 
-def test_an_address_that_is_none_is_an_error():
+def test_an_address_that_is_none_is_an_error(akd):
     for action in ("list", "restore"):
         assert "The address of a phone must be" in akd("phones", action, "--at", "127.0.0.1:0").error
 
@@ -243,7 +212,7 @@ def lose_a_session(phone: LoopbackPhone) -> None:
     session.close()
 
 
-def test_what_a_lost_session_left_is_put_back(phone):
+def test_what_a_lost_session_left_is_put_back(akd, phone):
     before = phone.state()
     lose_a_session(phone)
     assert phone.state() != before
@@ -257,7 +226,7 @@ def test_what_a_lost_session_left_is_put_back(phone):
     assert (again.status, again.out) == (0, f"{phone.address}: nothing was left\n")
 
 
-def test_nothing_is_put_back_while_somebody_measures(phone):
+def test_nothing_is_put_back_while_somebody_measures(akd, phone):
     before = phone.state()
     meter = open_phones("loopback", [phone.address])
     try:
@@ -269,7 +238,7 @@ def test_nothing_is_put_back_while_somebody_measures(phone):
     assert phone.state() == before
 
 
-def test_no_phone_to_put_back_is_said():
+def test_no_phone_to_put_back_is_said(akd):
     result = akd("phones", "restore")
     assert (result.status, result.err) == (0, "")
     assert "No phone was found. `akd phones` says where was looked." in result.out
@@ -282,13 +251,13 @@ def test_no_phone_to_put_back_is_said():
     ("fault", "known"),
     [("bogus@push", FAULT_NAMES), ("cut@lunch", ("connect", "report")), ("cut", ("NAME@STAGE",)), ("cut@push:0", ())],
 )
-def test_a_fault_that_is_none_is_answered_with_those_known(fault, known):
+def test_a_fault_that_is_none_is_answered_with_those_known(akd, fault, known):
     error = akd("phones", "loopback", "--port", 0, "--fault", fault).error
     for name in known:
         assert name in error
 
 
-def test_a_port_that_is_taken_is_said(phone):
+def test_a_port_that_is_taken_is_said(akd, phone):
     assert f"Port {phone.port} of 127.0.0.1 must be free" in akd("phones", "loopback", "--port", phone.port).error
 
 
@@ -330,7 +299,7 @@ ARCHITECTURE = "stem_k3_s2_c8 ds_r1_k3_s1_c8_id head_c16"
 
 
 @pytest.fixture(scope="module")
-def measure(phone) -> Callable[..., Result]:
+def measure(akd, phone) -> Callable[..., Any]:
     """Measures on the loopback phone."""
     return lambda *words: akd("measure", *words, "--latency", f"loopback:{phone.address}")
 
@@ -369,7 +338,7 @@ def test_a_corrupt_file_has_a_reason_and_no_number(measure, tmp_path, phone):
     assert phone.children() == []
 
 
-def test_what_cannot_be_measured_is_said_before_a_phone_is_asked(tmp_path):
+def test_what_cannot_be_measured_is_said_before_a_phone_is_asked(akd, tmp_path):
     def refused(*words: object) -> str:
         return akd("measure", *words, "--latency", f"loopback:127.0.0.1:{free_port()}").error
 
@@ -380,10 +349,10 @@ def test_what_cannot_be_measured_is_said_before_a_phone_is_asked(tmp_path):
     assert "x" * 50 in refused("x" * 300)  # longer than a file's name may be
 
 
-def test_a_phone_that_is_not_there_is_an_error():
+def test_a_phone_that_is_not_there_is_an_error(akd):
     port = free_port()
     assert f"127.0.0.1:{port}" in akd("measure", ARCHITECTURE, "--latency", f"loopback:127.0.0.1:{port}").error
 
 
-def test_an_unknown_place_to_measure_is_answered_with_those_known():
+def test_an_unknown_place_to_measure_is_answered_with_those_known(akd):
     assert "Did you mean 'phone'?" in akd("measure", ARCHITECTURE, "--latency", "phon").error
