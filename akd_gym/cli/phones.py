@@ -162,16 +162,18 @@ class Loopback:
     """What goes wrong, for instance cut@push or throttle@run:3."""
     model: str = "Loopback"
     """The phone's model name."""
-    only_known_keys: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Refuse every key, as a phone does until somebody allows it on its screen."""
+    accept_new_keys: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Let everybody on this machine in, not only the keys that this user's adb and akd have now."""
 
     def __call__(self, console: Console) -> None:
         """Serve."""
+        from akd_gym.device_lab.adb.keys import load_keys
         from akd_gym.device_lab.loopback import parse_fault, serve
 
         serve(
             port=self.port,
-            accept_new_keys=not self.only_known_keys,
+            accept_new_keys=self.accept_new_keys,
+            known_keys=[key.GetPublicKey() for key in load_keys()],
             faults=[parse_fault(text) for text in self.fault],
             model=self.model,
             say=functools.partial(console.out, highlight=False),

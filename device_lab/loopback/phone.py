@@ -141,6 +141,7 @@ def serve(
     *,
     port: int = 0,
     accept_new_keys: bool = True,
+    known_keys: Iterable[str | bytes] = (),
     faults: Iterable[Fault] = (),
     model: str = "Loopback",
     say: Callable[[str], None] = print,
@@ -150,6 +151,7 @@ def serve(
     Args:
         port: See `LoopbackPhone`, as for the others.
         accept_new_keys: See there.
+        known_keys: See there.
         faults: See there.
         model: See there.
         say: Takes the lines that tell the user where the phone is, and what it means.
@@ -160,9 +162,12 @@ def serve(
     stop = threading.Event()
     before = {name: signal.signal(name, lambda *_: stop.set()) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with LoopbackPhone(port=port, accept_new_keys=accept_new_keys, faults=faults, model=model) as phone:
+        with LoopbackPhone(
+            port=port, accept_new_keys=accept_new_keys, known_keys=known_keys, faults=faults, model=model
+        ) as phone:
             say(f"Loopback phone on {phone.address} (try `adb connect {phone.address}`). Ctrl-C ends it.")
-            say("WARNING: whoever may connect to this port runs commands on this machine as this user.")
+            who = "every user of this machine" if accept_new_keys else "whoever has one of this user's keys"
+            say(f"WARNING: commands sent to it run on this machine as this user, and {who} may send them.")
             for fault in phone.pending():
                 say(f"Will go wrong: {fault.name} at {fault.stage}, {fault.times} time(s).")
             stop.wait()

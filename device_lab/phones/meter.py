@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from akd_gym.device_lab.adb.addresses import Address, find_addresses, open_session, parse_address
+from akd_gym.device_lab.adb.keys import load_keys
 from akd_gym.device_lab.loopback import LoopbackPhone, benchmark_program
 from akd_gym.device_lab.phones.benchmark_file import kept_benchmark
 from akd_gym.device_lab.phones.facts import PhoneFacts
@@ -136,7 +137,8 @@ def open_phones(
     with contextlib.ExitStack() as stack:
         if kind == "loopback":
             if not addresses:
-                addresses = [stack.enter_context(LoopbackPhone()).address]
+                keys = [key.GetPublicKey() for key in load_keys()]  # another user's commands must not run as this one
+                addresses = [stack.enter_context(LoopbackPhone(accept_new_keys=False, known_keys=keys)).address]
             program = benchmark_program()
         else:
             program = kept_benchmark().read_bytes()

@@ -153,7 +153,7 @@ class PhonePool:
         """A phone's thread: attempts on waiting models until none is left."""
         try:
             while round_.unfinished and lane.quarantine is None:
-                if self._is_ready(lane, round_) and (job := round_.take()) is not None:
+                if round_.has_waiting() and self._is_ready(lane, round_) and (job := round_.take()) is not None:
                     self._attempt(lane, job, round_)
         except BaseException as error:  # a bug of ours must end the round, not only this thread
             round_.error = error
@@ -195,12 +195,12 @@ class PhonePool:
             if is_models:
                 broken_off = is_link or isinstance(error, BadOutputError)
                 (job.losses if broken_off else job.rejections).append(str(error))
-            if is_link or not is_models:
-                self._strike(lane, error)
             if len(job.rejections) >= self._tries or len(job.losses) >= 2 * self._tries:
                 round_.finish(phone.failed(job.name, job.model, _reason(job, error), job.attempts))
             else:
                 round_.give_back(job)
+            if is_link or not is_models:
+                self._strike(lane, error)
             return
         lane.strikes = 0
         round_.finish(dataclasses.replace(record, tries=job.attempts + 1))
@@ -234,13 +234,16 @@ class _Round:
         """Whether there is a model without a record, and nobody stopped the round."""
         return self._left > 0 and self.error is None
 
-    def take(self) -> _Job | None:
-        """The next model; None if all are under way just now."""
+    def has_waiting(self) -> bool:
+        """Whether a model waits for a phone, after a short wait if need be: an idle phone should rest."""
         with self._changed:
-            if self._waiting:
-                return self._waiting.popleft()
-            self._changed.wait(_LOOK_S)
-            return None
+            self._changed.wait_for(lambda: bool(self._waiting) or not self.unfinished, _LOOK_S)
+            return self.unfinished and bool(self._waiting)
+
+    def take(self) -> _Job | None:
+        """The next model; None if another phone was quicker."""
+        with self._changed:
+            return self._waiting.popleft() if self._waiting else None
 
     def give_back(self, job: _Job) -> None:
         """Lets any phone take a model again, after those that wait already."""

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from akd_gym.device_lab.tflite_writer import TFLiteWriter
+
+collect_ignore_glob = [] if sys.platform == "linux" else ["adb/*", "loopback/*", "phones/*"]
+"""They run against loopback phones, which need Linux."""
 
 
 @pytest.fixture

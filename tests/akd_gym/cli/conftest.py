@@ -16,6 +16,9 @@ import pytest
 
 from akd_gym.cli import main
 
+collect_ignore = [] if sys.platform == "linux" else ["test_phones.py", "test_search_latency.py"]
+"""They run against loopback phones, which need Linux."""
+
 
 class Result(NamedTuple):
     """What a command did."""

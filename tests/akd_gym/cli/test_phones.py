@@ -275,7 +275,7 @@ def test_a_loopback_phone_serves_until_it_is_told_to_stop(number, tmp_path):
     try:
         lines = [serving.stdout.readline() for _ in range(4)]
         address = re.search(r"Loopback phone on (127\.0\.0\.1:\d+) ", lines[0])[1]
-        assert "WARNING: whoever may connect to this port runs commands on this machine" in lines[1]
+        assert "WARNING: commands sent to it run on this machine as this user, and whoever has one of this" in lines[1]
         assert lines[2:] == [
             "Will go wrong: nonzero at check, 1 time(s).\n",
             "Will go wrong: garble at pull, 1 time(s).\n",

@@ -3,12 +3,13 @@ from __future__ import annotations
 import pytest
 
 from akd_gym.device_lab import make_latency_meter
-from akd_gym.device_lab.adb.addresses import Address
+from akd_gym.device_lab.adb.addresses import Address, open_session
+from akd_gym.device_lab.adb.keys import load_keys
 from akd_gym.device_lab.canary import canary_model
 from akd_gym.device_lab.loopback import LoopbackPhone
 from akd_gym.device_lab.phones.benchmark_file import keep_benchmark
 from akd_gym.device_lab.phones.meter import _is_cabled, open_phones
-from akd_gym.errors import DeviceLostError, InvalidSettingError, StorageError
+from akd_gym.errors import DeviceLostError, DeviceUnauthorizedError, InvalidSettingError, StorageError
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +26,13 @@ def test_a_loopback_needs_nothing_and_says_what_it_is(quick) -> None:
     [record] = meter.measure([("canary", canary_model())])
     assert (record.kind, record.verdict) == ("loopback", "ok")
     meter.close()
+    meter.close()
+
+
+def test_nobody_else_may_send_commands_to_a_loopback_of_our_own(quick, tmp_path) -> None:
+    meter = open_phones("loopback", protocol=quick)
+    with pytest.raises(DeviceUnauthorizedError):
+        open_session(meter.phones[0].address, timeout_s=2.0, keys=load_keys(tmp_path))
     meter.close()
 
 

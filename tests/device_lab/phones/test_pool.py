@@ -174,5 +174,26 @@ def test_a_generator_that_is_dropped_ends_the_round(loopback, make_phone, said) 
     assert loopback.state().fixed_performance is False
 
 
+def test_a_phone_without_work_rests(loopbacks, make_phone, said, monkeypatch) -> None:
+    phones = [make_phone(loopback) for loopback in loopbacks]
+    canaries = dict.fromkeys(phones, 0)
+    for phone in phones:
+        phone.connect()
+
+        def run_canary(phone=phone, run=phone._run_canary):
+            canaries[phone] += 1
+            return run()
+
+        monkeypatch.setattr(phone, "_run_canary", run_canary)
+    loopbacks[0].inject(Fault("hang", "run", after=1))
+    loopbacks[1].inject(Fault("hang", "run", after=1))
+    pool = make_pool(phones, said)
+    threading.Timer(4.0, pool.stop).start()
+    with pytest.raises(DeviceLostError, match="given back"):
+        list(pool.measure(MODELS[:1]))
+    assert all(count <= 1 for count in canaries.values())
+    close(phones)
+
+
 def test_an_empty_round_needs_no_phone(said) -> None:
     assert list(make_pool([], said).measure([])) == []
