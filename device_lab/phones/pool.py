@@ -121,7 +121,7 @@ class PhonePool:
                     continue
                 if round_.error is not None:
                     raise round_.error
-                if not round_.unfinished:
+                if round_.stopped:
                     raise DeviceLostError("The phones were given back while they measured.")
                 if all(lane.quarantine is not None for lane in lanes):
                     raise self._nobody()
@@ -225,6 +225,7 @@ class _Round:
 
     def __init__(self, jobs: Sequence[_Job]) -> None:
         self.error: BaseException | None = None
+        self.stopped = False
         self._waiting, self._left = deque(jobs), len(jobs)
         self._records: queue.SimpleQueue[LatencyRecord] = queue.SimpleQueue()
         self._changed = threading.Condition()
@@ -232,7 +233,7 @@ class _Round:
     @property
     def unfinished(self) -> bool:
         """Whether there is a model without a record, and nobody stopped the round."""
-        return self._left > 0 and self.error is None
+        return self._left > 0 and self.error is None and not self.stopped
 
     def has_waiting(self) -> bool:
         """Whether a model waits for a phone, after a short wait if need be: an idle phone should rest."""
@@ -273,7 +274,7 @@ class _Round:
     def stop(self) -> None:
         """Has every thread end after what it is doing."""
         with self._changed:
-            self._left = 0
+            self.stopped = True
             self._changed.notify_all()
 
 

@@ -392,7 +392,7 @@ def test_searches_that_share_a_ledger_share_trainings_but_not_candidates(
         ({"teacher": "shipped:resnett"}, UnknownNameError, "Did you mean 'shipped:resnet'"),
         ({"data": "fashon"}, UnknownNameError, "Did you mean 'fashion'"),
         ({"device": "tpu"}, InvalidSettingError, "`device` must be one that torch can use here.*'tpu'"),
-        ({"cost": "latency", "latency": "phone"}, InvalidSettingError, "`latency` must be 'host' in this version"),
+        ({"cost": "latency", "latency": "phone"}, StorageError, "`akd phones setup` fetches it"),
     ],
 )
 def test_a_search_that_cannot_begin_leaves_nothing(

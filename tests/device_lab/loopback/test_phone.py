@@ -123,7 +123,7 @@ def test_serve_says_where_it_is_and_warns_and_ends_on_a_signal(raw, name):
             where, warning, fault = (server.stdout.readline() for _ in range(3))
             assert "Loopback phone on 127.0.0.1:" in where
             assert "WARNING" in warning
-            assert "commands on this machine as this user" in warning
+            assert "run on this machine as this user" in warning
             assert "cut at push" in fault
             with socket.create_connection(("127.0.0.1", int(where.split("127.0.0.1:")[1].split()[0])), PATIENCE_S):
                 server.send_signal(name)

@@ -113,7 +113,7 @@ def test_a_process_left_by_a_lost_session_is_ended(loopback, phone) -> None:
     session = open_session(loopback.address)
     script = f"{WORK_FOLDER}/benchmark_model-left"
     session.push(b"#!/bin/sh\nsleep 60\n", script, mode=0o755)
-    session.run(f"setsid {script} > /dev/null 2>&1 & echo $! > {WORK_FOLDER}/running.pid").checked()
+    session.run(f"setsid {script} > /dev/null 2>&1 & echo $! > {WORK_FOLDER}/running.pid; sleep 0.3").checked()
     pid = session.run(f"cat {WORK_FOLDER}/running.pid").checked()
     assert session.run(f"grep -q left /proc/{pid}/cmdline").exit_code == 0
     phone.drop()
@@ -125,7 +125,7 @@ def test_a_process_left_by_a_lost_session_is_ended(loopback, phone) -> None:
 def test_a_number_of_a_reused_process_is_not_ended(loopback, phone) -> None:
     phone.connect()
     session = open_session(loopback.address)
-    session.run(f"setsid sleep 60 > /dev/null 2>&1 & echo $! > {WORK_FOLDER}/running.pid").checked()
+    session.run(f"setsid sleep 60 > /dev/null 2>&1 & echo $! > {WORK_FOLDER}/running.pid; sleep 0.3").checked()
     pid = session.run(f"cat {WORK_FOLDER}/running.pid").checked()
     phone.drop()
     phone.connect()
