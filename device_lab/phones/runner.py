@@ -133,8 +133,14 @@ class BenchmarkRunner:
             session.push(content, path, mode=mode, timeout_s=_PUSH_S)
 
     def _delegate_flag(self, session: Session) -> str:
-        """The flag that makes this build of the benchmark run on XNNPACK, by what its help lists."""
-        flags = session.run(f"{self._program_path} --help").output
+        """The flag that makes this build of the benchmark run on XNNPACK, by what its help lists.
+
+        Raises:
+            BadOutputError: It shows no help: it cannot be started, or is no benchmark.
+        """
+        flags = session.run(f"{self._program_path} --help").output  # with an exit code that means nothing
+        if "--num_runs" not in flags:
+            raise BadOutputError(f"benchmark_model must list its flags, but says: {_tail(flags)}.")
         for name in ("use_xnnpack", "use_cpu"):
             if f"--{name}=" in flags:
                 return f" --{name}=true"

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+
 import pytest
 
 from akd_gym.device_lab import make_latency_meter
 from akd_gym.device_lab.adb.addresses import Address, open_session
 from akd_gym.device_lab.adb.keys import load_keys
 from akd_gym.device_lab.canary import canary_model
-from akd_gym.device_lab.loopback import LoopbackPhone
+from akd_gym.device_lab.loopback import LoopbackPhone, benchmark_program
 from akd_gym.device_lab.phones.benchmark_file import keep_benchmark
-from akd_gym.device_lab.phones.meter import _is_cabled, open_phones
+from akd_gym.device_lab.phones.meter import PhoneLatency, _is_cabled, open_phones
 from akd_gym.errors import DeviceLostError, DeviceUnauthorizedError, InvalidSettingError, StorageError
 
 
@@ -61,9 +64,6 @@ def test_several_of_one_model_have_one_identity_and_share_the_work(quick) -> Non
 
 
 def test_different_models_are_refused_unless_asked_for(quick, phone_maker) -> None:
-    from akd_gym.device_lab.loopback import benchmark_program
-    from akd_gym.device_lab.phones.meter import PhoneLatency
-
     with LoopbackPhone(model="Left") as left, LoopbackPhone(model="Right; rm -rf 'x\"") as right:
         before = left.state(), right.state()
         with pytest.raises(InvalidSettingError, match=r"of one model, but .*Right.* differs from .*Left.* in device"):
@@ -97,6 +97,41 @@ def test_nothing_connected_says_where_was_looked(monkeypatch, tmp_path) -> None:
     keep_benchmark(program)
     with pytest.raises(DeviceLostError, match=r"none was found.*`akd phones` says what to do.*latency=loopback"):
         make_latency_meter("phone")
+
+
+@pytest.fixture
+def unmarked() -> Iterator[list[LoopbackPhone]]:
+    """Two phones of different models, without the mark of a loopback, and the program that they need set up."""
+    with LoopbackPhone(model="Left") as left, LoopbackPhone(model="Right") as right:
+        for phone in (left, right):
+            properties = phone.root / "state" / "properties"
+            properties.write_text(properties.read_text().replace("ro.akd_gym.loopback=1", "ro.akd_gym.loopback=0"))
+        program = left.root / "program"
+        program.write_bytes(benchmark_program())
+        keep_benchmark(program)
+        yield [left, right]
+
+
+def test_a_phone_is_measured_with_the_program_that_was_set_up(unmarked, quick) -> None:
+    left, _ = unmarked
+    meter = open_phones("phone", [left.address], protocol=quick)
+    assert (meter.kind, meter.identity()["kind"], meter.needs_quiet) == ("phone", "phone", False)
+    [record] = meter.measure([("canary", canary_model())])
+    assert (record.kind, record.verdict, record.device) == ("phone", "ok", "akd-gym Left")
+    assert record.runtime_sha256 == hashlib.sha256(benchmark_program()).hexdigest()
+    meter.close()
+    with pytest.raises(InvalidSettingError, match=r"must measure on a loopback, but .* is a phone"):
+        open_phones("loopback", [left.address], protocol=quick)
+
+
+def test_mixed_phones_are_asked_for_by_name(unmarked, quick) -> None:
+    addresses = [phone.address for phone in unmarked]
+    with pytest.raises(InvalidSettingError, match="of one model"):
+        open_phones("phone", addresses, protocol=quick)
+    meter = open_phones("mixed-phones", addresses, protocol=quick)
+    records = list(meter.measure([(f"m{i}", canary_model()) for i in range(4)]))
+    assert {record.device for record in records} == {"akd-gym Left", "akd-gym Right"}
+    meter.close()
 
 
 def test_a_benchmark_must_have_been_set_up(monkeypatch, tmp_path) -> None:

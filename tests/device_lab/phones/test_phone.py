@@ -10,7 +10,7 @@ import pytest
 from akd_gym.device_lab import LatencyRecord
 from akd_gym.device_lab.adb.addresses import open_session
 from akd_gym.device_lab.canary import canary_model
-from akd_gym.device_lab.loopback import LoopbackPhone, benchmark_program
+from akd_gym.device_lab.loopback import Fault, LoopbackPhone, benchmark_program
 from akd_gym.device_lab.phones.conditions import JOURNAL
 from akd_gym.device_lab.phones.runner import WORK_FOLDER, BenchmarkRunner
 from akd_gym.device_lab.tflite_writer import TFLiteWriter
@@ -108,6 +108,13 @@ def test_a_damaged_file_on_the_phone_is_pushed_again(loopback, phone) -> None:
     assert program.read_bytes() == benchmark_program()
 
 
+def test_a_benchmark_that_does_not_start_is_named_before_anything_is_measured(loopback, phone) -> None:
+    loopback.inject(Fault("no_permission", "check", match="--help"))
+    with pytest.raises(BadOutputError, match=r"must list its flags, but says: .*Permission denied"):
+        phone.connect()
+    assert "--use_cpu=true" in measure(phone).command
+
+
 def test_a_process_left_by_a_lost_session_is_ended(loopback, phone) -> None:
     phone.connect()
     session = open_session(loopback.address)
@@ -157,8 +164,6 @@ def test_a_phone_serves_one_process_at_a_time(loopback, make_phone, phone) -> No
 
 
 def test_a_phone_that_stays_hot_is_not_waited_for_for_ever(loopback, make_phone, said, quick) -> None:
-    from akd_gym.device_lab.loopback import Fault
-
     phone = make_phone(loopback, protocol=replace(quick, cool_down_s=1.0))
     loopback.inject(Fault("throttle", "check", lasts_s=30.0))
     with pytest.raises(UnsteadyDeviceError, match=r"ready within 1 s, but its thermal status is 2, at most 0 is"):
