@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,16 +58,22 @@ class OwnAdbServer:
         ).stdout
 
     def start(self) -> None:
-        # Its output would be held open by the server that stays behind.
-        subprocess.run(
-            [self._adb, "-P", str(self.server.port), "start-server"],
-            env={**os.environ, **self.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=60,
-            check=True,
-        )
+        # A server that dies as it starts (adb 29 does, once in hundreds of starts) is started again.
+        for left in reversed(range(3)):
+            with tempfile.TemporaryFile() as messages:  # a pipe would be held open by the server that stays behind
+                code = subprocess.run(
+                    [self._adb, "-P", str(self.server.port), "start-server"],
+                    env={**os.environ, **self.environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=messages,
+                    stderr=messages,
+                    timeout=60,
+                ).returncode
+                messages.seek(0)
+                said = messages.read().decode(errors="replace")
+            if code == 0:
+                return
+            assert left, said
 
     def connect(self, address: str) -> None:
         """Connects the server to a phone that is there, or comes back soon."""
