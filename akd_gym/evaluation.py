@@ -20,6 +20,7 @@ from akd_gym.recipes import Recipe, default_recipe
 from akd_gym.space import Choices, SearchSpace, make_space
 
 if TYPE_CHECKING:
+    from akd_gym.data import TaskData
     from akd_gym.device_lab import LatencyMeter
 
 Announce = Callable[[str], None]
@@ -278,10 +279,7 @@ def make_evaluator(
     """
     if cost not in ("latency", "madds"):
         raise UnknownNameError("cost", cost, ("latency", "madds"))
-    from akd_gym.augment import AugmentRecipe
     from akd_gym.device_lab import make_latency_meter
-    from akd_gym.soft_labels import cache_dir, soft_labels
-    from akd_gym.teachers import load_teacher
     from akd_gym.training import check_device
 
     check_device(device)
@@ -290,34 +288,12 @@ def make_evaluator(
         meter = make_latency_meter(latency, announce) if cost == "latency" else None
         if meter is not None:
             resources.callback(meter.close)
-        recipe = default_recipe(data) if recipe is None else recipe
-        images = load_task_data(data, recipe)
-        loaded = load_teacher(teacher, images)
+        task, identity, images = prepare_training(
+            teacher, data, default_recipe(data) if recipe is None else recipe, device=device, announce=announce
+        )
         if not isinstance(space, SearchSpace):
             skeleton = skeleton or ("small" if images.resolution <= SMALL_IMAGES else "mnasnet")
             space = make_space(space, skeleton)
-        labels = None
-        if loaded is not None:
-            loaded.module.to(device)
-            augment = AugmentRecipe(recipe.augment_seed, recipe.shift, recipe.flip)
-            labels = soft_labels(
-                loaded,
-                images.train,
-                images.fingerprint,
-                augment,
-                recipe.kept_views,
-                cache_dir(),
-                announce=announce,
-            )
-        identity = {
-            "kind": "training",
-            "data": data,
-            "fingerprint": images.fingerprint,
-            "resolution": images.resolution,
-            "teacher": None if loaded is None else {"name": loaded.name, "weights": loaded.weights_hash},
-            "recipe": recipe.identity(distilled=loaded is not None),
-            "device": device.partition(":")[0],
-        }
         if ledger is None:
             ledger = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="akd_gym-")), "ledger.sqlite")
         if not isinstance(ledger, Ledger):
@@ -326,7 +302,7 @@ def make_evaluator(
         resources.callback(executor.close)
         return ProxyEvaluator(
             space,
-            TrainingTask(data, recipe, labels, device),
+            task,
             identity,
             seed=0 if seed is None else seed,
             input_shape=(images.in_channels, images.resolution, images.resolution),
@@ -339,3 +315,45 @@ def make_evaluator(
     except BaseException:
         resources.close()  # a phone keeps no setting of ours
         raise
+
+
+def prepare_training(
+    teacher: str | None, data: str, recipe: Recipe, *, device: str = "cpu", announce: Announce | None = None
+) -> tuple[TrainingTask, dict[str, Any], TaskData]:
+    """Load data and teacher, and compute the teacher's soft labels where they are not cached yet.
+
+    Args:
+        teacher: See `load_teacher`; None for hard labels.
+        data: See `load_data`.
+        recipe: Of the training.
+        device: Torch device for students and teacher.
+        announce: Told what takes time or space before it does.
+
+    Returns:
+        What an executor trains with; all that a training's result depends on besides architecture and seed; the images.
+
+    Raises:
+        AKDGymError: See `load_data`, `load_teacher` and `soft_labels`.
+    """
+    from akd_gym.augment import AugmentRecipe
+    from akd_gym.soft_labels import cache_dir, soft_labels
+    from akd_gym.teachers import load_teacher
+
+    images = load_task_data(data, recipe)
+    loaded = load_teacher(teacher, images)
+    labels = None
+    if loaded is not None:
+        loaded.module.to(device)
+        augment = AugmentRecipe(recipe.augment_seed, recipe.shift, recipe.flip)
+        views = recipe.kept_views
+        labels = soft_labels(loaded, images.train, images.fingerprint, augment, views, cache_dir(), announce=announce)
+    identity = {
+        "kind": "training",
+        "data": data,
+        "fingerprint": images.fingerprint,
+        "resolution": images.resolution,
+        "teacher": None if loaded is None else {"name": loaded.name, "weights": loaded.weights_hash},
+        "recipe": recipe.identity(distilled=loaded is not None),
+        "device": device.partition(":")[0],
+    }
+    return TrainingTask(data, recipe, labels, device), identity, images

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from akd_gym.errors import InvalidSettingError, UnknownNameError
 from akd_gym.evaluation import Evaluation, Evaluator, make_evaluator
@@ -34,8 +34,26 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+class RoundWatch(Protocol):
+    """Who counts and keeps what a task evaluates: a search's records, a competition's budget."""
+
+    def before(self, count: int) -> None:
+        """Asked before `count` architectures are evaluated; an error that it raises keeps them from it."""
+        ...
+
+    def after(self, rewards: Sequence[float], infos: Sequence[dict[str, Any]]) -> None:
+        """Told what they earned, in order; `infos` are those of `AKDSearchEnv` at the end of an episode."""
+        ...
+
+
 class SearchTask:
-    """The settings that single and vector environments share, resolved. See `AKDSearchEnv` for the arguments.
+    """The settings that environments of one search share, resolved. See `AKDSearchEnv` for the arguments.
+
+    All environments that a task is given to (`AKDSearchEnv(task=env.unwrapped.task)`, whatever their form of action and
+    however many episodes they hold) have one evaluator, one target and one `watch`.
+
+    Attributes:
+        watch: Asked before and told after every round; None for nobody.
 
     Raises:
         UnknownNameError: No such cost or reward; or space, teacher or data set, from the evaluator's making.
@@ -79,6 +97,7 @@ class SearchTask:
         self.evaluator: Evaluator = evaluator
         self.space: SearchSpace = self.evaluator.space
         self.cost_unit = unit
+        self.watch: RoundWatch | None = None
         self._target = given
         self._reference_cost: float | None = None
 
@@ -128,12 +147,17 @@ class SearchTask:
         Returns:
             One reward and `info` an episode.
         """
+        if self.watch is not None:
+            self.watch.before(len(choices))
         evaluations = self.evaluator.evaluate(choices)
-        return [
+        outcomes = [
             (self.reward(e.accuracy, e.cost, target) if e.status == "ok" else self.reward(None, None, target),
              self._info(e, c, target))
             for e, c, target in zip(evaluations, choices, targets, strict=True)
         ]  # fmt: skip
+        if self.watch is not None:
+            self.watch.after([reward for reward, _ in outcomes], [info for _, info in outcomes])
+        return outcomes
 
     def _info(self, evaluation: Evaluation, choices: tuple[int, ...], target: float) -> dict[str, Any]:
         return {
