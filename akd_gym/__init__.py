@@ -65,10 +65,17 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-# Nondeterministic: the cost is a measured latency, which no seed fixes.
-gymnasium.register(
-    id="AKDSearch-v0",
-    entry_point="akd_gym.envs.search:AKDSearchEnv",
-    vector_entry_point="akd_gym.envs.vector:AKDSearchVectorEnv",
-    nondeterministic=True,
-)
+def _register() -> None:
+    """Register every id with its single and its vector environment; nothing of them is imported."""
+    # AKDSearch is nondeterministic: its cost is a measured latency, which no seed fixes.
+    for family, module, nondeterministic in (("AKDSearch", "search", True), ("AKDBench", "bench", False)):
+        for form in ("", "OneShot", "Box"):
+            gymnasium.register(
+                id=f"{family}{form}-v0",
+                entry_point=f"akd_gym.envs.{module}:{family}{form}Env",
+                vector_entry_point=f"akd_gym.envs.vector:{family}{form}VectorEnv",
+                nondeterministic=nondeterministic,
+            )
+
+
+_register()

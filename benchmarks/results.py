@@ -56,6 +56,13 @@ TARGETS: dict[str, Target] = {
     "search_peak_mib": Target("memory", "peak memory of a worker of the default search beyond torch's own, MiB", 300),
     "ledger_lookup_us": Target("ledger", "median look-up among 1,000,000 evaluations, microseconds", 100),
     "phone_overhead_s": Target("phone_overhead", "seconds a candidate on a phone beyond the benchmark itself", 0.5),
+    "env_vs_cartpole": Target("environments", "AKDBench-v0 steps a second / CartPole-v1", 1, at_least=True),
+    "vector_vs_cartpole": Target(
+        "environments", "AKDBench-v0 steps a second / CartPole-v1, 64 in a vector environment", 1, at_least=True
+    ),
+    "ppo_vs_cartpole": Target(
+        "environments", "PPO frames a second on AKDBench-v0 (148 inputs) / CartPole-v1 (4)", 0.8, at_least=True
+    ),
     "export_seconds_ratio": Target("export", "litert-torch export seconds / ours", 50, at_least=True),
 }
 """By key; design, section 7."""

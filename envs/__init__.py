@@ -5,18 +5,41 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from akd_gym.envs.bench import AKDBenchBoxEnv, AKDBenchEnv, AKDBenchOneShotEnv
 from akd_gym.envs.episodes import EpisodeLayout, EpisodeOverError, InvalidActionError
-from akd_gym.envs.search import AKDSearchEnv
+from akd_gym.envs.search import AKDSearchBoxEnv, AKDSearchEnv, AKDSearchOneShotEnv
 from akd_gym.envs.synthetic import SyntheticEvaluator
-from akd_gym.envs.vector import AKDSearchVectorEnv
+from akd_gym.envs.task import RoundWatch, SearchTask
+from akd_gym.envs.vector import (
+    AKDBenchBoxVectorEnv,
+    AKDBenchOneShotVectorEnv,
+    AKDBenchVectorEnv,
+    AKDSearchBoxVectorEnv,
+    AKDSearchOneShotVectorEnv,
+    AKDSearchVectorEnv,
+)
 
 if TYPE_CHECKING:
     from akd_gym.envs.sb3 import AKDSB3VecEnv, make_sb3_vec_env
 
 __all__ = [  # noqa: RUF022 - grouped
-    # Gymnasium
+    # real trainings
     "AKDSearchEnv",
+    "AKDSearchOneShotEnv",
+    "AKDSearchBoxEnv",
     "AKDSearchVectorEnv",
+    "AKDSearchOneShotVectorEnv",
+    "AKDSearchBoxVectorEnv",
+    # the benchmark
+    "AKDBenchEnv",
+    "AKDBenchOneShotEnv",
+    "AKDBenchBoxEnv",
+    "AKDBenchVectorEnv",
+    "AKDBenchOneShotVectorEnv",
+    "AKDBenchBoxVectorEnv",
+    # what they are made of
+    "SearchTask",
+    "RoundWatch",
     "EpisodeLayout",
     "EpisodeOverError",
     "InvalidActionError",

@@ -1,12 +1,15 @@
 """The episode: what the agent sees, which actions count, and when it is over.
 
 One implementation in NumPy for a single episode and for N that go in lockstep (they are equally long, so the
-decision now due is the same in all of them). A step writes three numbers a row, whatever was played before.
+decision now due is the same in all of them). Here is the form that takes a decision a step; those that take all at
+once are in `akd_gym.envs.one_step`. A step writes three numbers a row, whatever was played before.
 """
 
 from __future__ import annotations
 
+import math
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,29 +102,35 @@ class EpisodeLayout:
             raise InvalidActionError(
                 f"`actions` must be {num_envs} integers, but got shape {array.shape} of {array.dtype}."
             )
-        if ((array < 0) | (array >= self.num_actions)).any():
+        # Counting is several times quicker than `any` on as few as these; so is one comparison than two.
+        if np.count_nonzero(array.astype(np.uint64) >= self.num_actions):
             raise InvalidActionError(
                 f"`actions` must all be from 0 to {self.num_actions - 1}, but got {array.tolist()}."
             )
         return array.astype(np.int64, copy=False)
 
 
-class LockstepEpisodes:
-    """The state of one episode, or of N in lockstep.
+class Episodes(ABC):
+    """The state of one episode, or of N in lockstep; a subclass is one form of action.
 
     Args:
-        layout: Of the observation.
-        batch: `()` for one episode, `(N,)` for N. Observations have shape `(*batch, layout.size)`.
+        layout: Of the decisions.
+        batch: `()` for one episode, `(N,)` for N.
+
+    Attributes:
+        observation_space: Of one episode.
+        action_space: Of one episode.
     """
 
+    observation_space: spaces.Box
+    action_space: spaces.Space[Any]
+
     def __init__(self, layout: EpisodeLayout, batch: tuple[int, ...] = ()) -> None:
-        self.layout = layout
+        self.layout, self.batch = layout, batch
         self.due = layout.num_decisions
         """Index of the decision now due; `layout.num_decisions` before the first reset and at the end."""
         self.choices: NDArray[np.int64] = np.zeros((*batch, layout.num_decisions), np.int64)
         """Options chosen so far, shape `(*batch, num_decisions)`; those from `due` on mean nothing."""
-        self._state: NDArray[np.float32] = np.zeros((*batch, layout.size), np.float32)
-        self._rows = tuple(np.arange(count) for count in batch)
         self.begun = False
         """Whether there ever was a reset."""
 
@@ -130,16 +139,84 @@ class LockstepEpisodes:
         """Whether no decision is due."""
         return self.due == self.layout.num_decisions
 
+    @property
+    def taken(self) -> int:
+        """How many of the `choices` were made."""
+        return self.due if self.begun else 0
+
+    @abstractmethod
     def reset(self, log_target: float | NDArray[np.float64]) -> None:
         """Begin anew.
 
         Args:
             log_target: `log(T / T_ref)`, one for all or one an episode.
         """
+
+    @abstractmethod
+    def take(self, actions: Any) -> Any:
+        """Take one step in every episode.
+
+        Args:
+            actions: One of the action space, or N of them.
+
+        Returns:
+            Which actions were folded: a bool, or shape (N,).
+
+        Raises:
+            InvalidActionError: If an action is outside the action space.
+            EpisodeOverError: If no decision is due.
+        """
+
+    @abstractmethod
+    def observation(self) -> NDArray[np.float32]:
+        """A fresh copy, shape `(*batch, *observation_space.shape)`."""
+
+    def need_running(self, what: str) -> None:
+        """Refuse what needs a due decision where there is none.
+
+        Args:
+            what: Was asked for, e.g. `"step"`.
+
+        Raises:
+            EpisodeOverError: As said.
+        """
+        if self.due == self.layout.num_decisions:
+            state = "is over" if self.begun else "has not begun"
+            raise EpisodeOverError(f"A decision must be due to {what}, but the episode {state}. Call `reset()` first.")
+
+
+class LockstepEpisodes(Episodes):
+    """One decision a step: `Discrete` actions, the decisions made and the one now due in the observation.
+
+    Args:
+        layout: Of the observation.
+        batch: `()` for one episode, `(N,)` for N. Observations have shape `(*batch, layout.size)`.
+    """
+
+    def __init__(self, layout: EpisodeLayout, batch: tuple[int, ...] = ()) -> None:
+        super().__init__(layout, batch)
+        self.observation_space, self.action_space = layout.observation_space(), layout.action_space()
+        # Decisions first: what a step writes lies together.
+        self._chosen: NDArray[np.int64] = np.zeros((layout.num_decisions, *batch), np.int64)
+        self.choices = np.moveaxis(self._chosen, 0, -1)
+        self._state: NDArray[np.float32] = np.zeros((*batch, layout.size), np.float32)
+        self._flat = self._state.reshape(-1)
+        rows = np.arange(math.prod(batch)).reshape(batch) * layout.size
+        self._places = [rows + offset for offset in layout.offsets]
+        """Of each decision's first option in `_flat`, shape `batch` each."""
+
+    def reset(self, log_target: float | NDArray[np.float64]) -> None:
+        """See `Episodes`."""
         self.begun, self.due = True, 0
         self._state.fill(0.0)
         self._state[..., self.layout.due_start] = 1.0
         self._state[..., self.layout.target_index] = np.clip(log_target, -LOG_TARGET_BOUND, LOG_TARGET_BOUND)
+
+    def take(self, actions: Any) -> Any:
+        """See `Episodes`."""
+        if self.batch:
+            return self.advance(self.layout.check_actions(actions, self.batch[0]))
+        return self.advance(self.layout.check_action(actions))
 
     def advance(self, actions: int | NDArray[np.int64]) -> Any:
         """Take the due decision in every episode; an action that it does not have is folded in by `a % n`.
@@ -154,11 +231,11 @@ class LockstepEpisodes:
             EpisodeOverError: If no decision is due.
         """
         due, layout = self.due, self.layout
-        if due == layout.num_decisions:
-            raise EpisodeOverError(self._not_running("step"))
+        if due == layout.num_decisions:  # before the call, which a step need not wait for
+            self.need_running("step")
         options = actions % layout.option_counts[due]
-        self._state[(*self._rows, options + layout.offsets[due])] = 1.0
-        self.choices[..., due] = options
+        self._flat[self._places[due] + options] = 1.0
+        self._chosen[due] = options
         index = layout.due_start + due
         self._state[..., index] = 0.0
         self.due = due = due + 1
@@ -167,19 +244,14 @@ class LockstepEpisodes:
         return options != actions
 
     def observation(self) -> NDArray[np.float32]:
-        """A fresh copy, shape `(*batch, layout.size)`."""
+        """See `Episodes`."""
         return self._state.copy()
 
     def mask(self) -> NDArray[np.bool_]:
-        """Valid actions of the due decision, shape (num_actions,): a fresh copy.
+        """Valid actions of the due decision, shape `(*batch, num_actions)`: a fresh copy.
 
         Raises:
             EpisodeOverError: If no decision is due.
         """
-        if self.over:
-            raise EpisodeOverError(self._not_running("ask for an action mask"))
-        return self.layout.masks[self.due].copy()
-
-    def _not_running(self, what: str) -> str:
-        state = "is over" if self.begun else "has not begun"
-        return f"A decision must be due to {what}, but the episode {state}. Call `reset()` first."
+        self.need_running("ask for an action mask")
+        return np.tile(self.layout.masks[self.due], (*self.batch, 1) if self.batch else 1)

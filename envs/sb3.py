@@ -1,8 +1,8 @@
-"""The vector environment as Stable-Baselines3 wants it."""
+"""The vector environments as Stable-Baselines3 wants it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from akd_gym.envs.task import TARGET_ARGUMENTS
-from akd_gym.envs.vector import AKDSearchVectorEnv
-from akd_gym.errors import InvalidSettingError
+from akd_gym.envs.vector import VECTOR_ENVS
+from akd_gym.envs.vector_base import ArchitectureVectorEnv
+from akd_gym.errors import InvalidSettingError, UnknownNameError
 
 
 class AKDSB3VecEnv(VecEnv):
-    """Adapter: `AKDSearchVectorEnv` as a Stable-Baselines3 `VecEnv`.
+    """Adapter: `AKDSearchVectorEnv`, or the vector environment of another id, as a Stable-Baselines3 `VecEnv`.
 
     The observation that ended an episode is in `info["terminal_observation"]`, beside what `AKDSearchEnv`
     documents as `info` at the end. The N episodes are one object: attributes are common to all of them, and
@@ -25,10 +26,10 @@ class AKDSB3VecEnv(VecEnv):
         envs: What is adapted.
     """
 
-    def __init__(self, envs: AKDSearchVectorEnv) -> None:
+    def __init__(self, envs: ArchitectureVectorEnv[Any]) -> None:
         self.envs = envs
         self.spec = envs.spec
-        self._actions: NDArray[np.int64] | None = None
+        self._actions: NDArray[Any] | None = None
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
 
     def reset(self) -> NDArray[np.float32]:
@@ -44,8 +45,8 @@ class AKDSB3VecEnv(VecEnv):
         self._reset_options()
         return observations
 
-    def step_async(self, actions: NDArray[np.int64]) -> None:
-        """Note the actions, shape (N,), for `step_wait`."""
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Note the actions, one an episode, for `step_wait`."""
         self._actions = actions
 
     def step_wait(
@@ -54,10 +55,10 @@ class AKDSB3VecEnv(VecEnv):
         """Take the noted actions.
 
         Raises:
-            InvalidActionError: If they are not N integers in the action space.
+            InvalidActionError: If they are not N of the action space.
             EpisodeOverError: If `reset` was never called.
         """
-        observations, rewards, ends, _, info = self.envs.step(self._actions)  # type: ignore[arg-type]
+        observations, rewards, ends, _, info = self.envs.step(self._actions)
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         if "folded" in info:
             for folded in np.flatnonzero(info["folded"]).tolist():
@@ -117,22 +118,26 @@ class AKDSB3VecEnv(VecEnv):
         return [None] * self.num_envs if frames is None else list(frames)
 
 
-def make_sb3_vec_env(num_envs: int = 8, **env_kwargs: Any) -> VecMonitor:
-    """Make N `AKDSearch-v0` episodes in lockstep for Stable-Baselines3, with episode rewards in its logs.
+def make_sb3_vec_env(num_envs: int = 8, env_id: str = "AKDSearch-v0", **settings: Any) -> VecMonitor:
+    """Make N episodes in lockstep for Stable-Baselines3, with episode rewards in its logs.
 
     Args:
         num_envs: Candidates of a round, evaluated together.
-        **env_kwargs: The arguments of `AKDSearchEnv`.
+        env_id: `"AKDSearch-v0"`, `"AKDBench-v0"`, or one of their forms, `"AKDSearchOneShot-v0"`, ...
+        **settings: The arguments of that environment; `task=env.unwrapped.task` shares another's task.
 
     Returns:
         `VecMonitor` over `AKDSB3VecEnv`: `ep_info_buffer` and `rollout/ep_rew_mean` hold what candidates
         earned.
 
     Raises:
-        UnknownNameError: See `AKDSearchEnv`.
-        InvalidSettingError: See `AKDSearchVectorEnv`.
+        UnknownNameError: No such id; and see `AKDSearchEnv` and `AKDBenchEnv`.
+        InvalidSettingError: See `AKDSearchVectorEnv` and `AKDBenchVectorEnv`.
     """
-    return VecMonitor(AKDSB3VecEnv(AKDSearchVectorEnv(num_envs, **env_kwargs)))
+    if env_id not in VECTOR_ENVS:
+        raise UnknownNameError("environment", str(env_id), VECTOR_ENVS)
+    make: Callable[..., ArchitectureVectorEnv[Any]] = VECTOR_ENVS[env_id]
+    return VecMonitor(AKDSB3VecEnv(make(num_envs, **settings)))
 
 
 def _one(info: dict[str, Any], index: Any) -> dict[str, Any]:

@@ -1,17 +1,17 @@
-"""`AKDSearch-v0`: one architecture an episode, one decision a step."""
+"""`AKDSearch-v0` and its forms: real trainings, one architecture an episode."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
-from akd_gym.envs.episodes import EpisodeLayout, LockstepEpisodes
-from akd_gym.envs.rendering import RENDER_MODES, Scene, check_render_mode, render
+from akd_gym.envs.base import ActionMasks, ActionT, ArchitectureEnv
+from akd_gym.envs.episodes import LockstepEpisodes
+from akd_gym.envs.one_step import BoxEpisodes, OneShotEpisodes
 from akd_gym.envs.task import SearchTask
 from akd_gym.reward import Reward
 
@@ -22,7 +22,47 @@ if TYPE_CHECKING:
     from akd_gym.space import SearchSpace
 
 
-class AKDSearchEnv(gym.Env[NDArray[np.float32], np.int64]):
+class _SearchEnv(ArchitectureEnv[ActionT]):
+    """The arguments that the forms of AKDSearch have in common; see `AKDSearchEnv`."""
+
+    def __init__(
+        self,
+        *,
+        space: str | SearchSpace = "akd",
+        teacher: str | None = "shipped:inception",
+        data: str = "fashion",
+        cost: str = "latency",
+        latency: str = "host",
+        target_ms: float | None = None,
+        target: float | None = None,
+        reward: str | Reward = "absolute",
+        reward_weight: float | None = None,
+        recipe: Recipe | None = None,
+        evaluator: Evaluator | None = None,
+        seed: int | None = None,
+        ledger: str | Path | Ledger | None = None,
+        render_mode: str | None = None,
+        task: SearchTask | None = None,
+    ) -> None:
+        settings = {
+            "space": space,
+            "teacher": teacher,
+            "data": data,
+            "cost": cost,
+            "latency": latency,
+            "target_ms": target_ms,
+            "target": target,
+            "reward": reward,
+            "reward_weight": reward_weight,
+            "recipe": recipe,
+            "evaluator": evaluator,
+            "seed": seed,
+            "ledger": ledger,
+        }
+        super().__init__(task, partial(SearchTask, workers=1), settings, render_mode)
+
+
+class AKDSearchEnv(ActionMasks, _SearchEnv[np.int64]):
     """Design the student network that best distils a teacher at a given cost, one decision at a time.
 
     ## Description
@@ -112,9 +152,12 @@ class AKDSearchEnv(gym.Env[NDArray[np.float32], np.int64]):
     | `seed` | None | of the candidates' trainings; None is the recipe's own |
     | `ledger` | None | file that evaluations are kept in and looked up from; None for a temporary one |
     | `render_mode` | None | `"ansi"` (text) or `"rgb_array"` (a picture of the network so far) |
+    | `task` | None | another environment's `unwrapped.task`, shared; takes the place of all but `render_mode` |
 
     `reset(options={"target_ms": ...})`, or `{"target": ...}` where `cost="madds"`, changes the target from
-    then on.
+    then on, also for the environments that share the task.
+
+    `AKDSearchOneShot-v0` and `AKDSearchBox-v0` are the same with whole architectures as actions.
 
     Raises:
         UnknownNameError: No such cost, reward, space, teacher, data set or render mode.
@@ -125,104 +168,106 @@ class AKDSearchEnv(gym.Env[NDArray[np.float32], np.int64]):
     * v0: Initial version. Registered as nondeterministic: a measured latency varies from run to run.
     """
 
-    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012 - Gymnasium's attribute
+    form = LockstepEpisodes
 
-    def __init__(
-        self,
-        *,
-        space: str | SearchSpace = "akd",
-        teacher: str | None = "shipped:inception",
-        data: str = "fashion",
-        cost: str = "latency",
-        latency: str = "host",
-        target_ms: float | None = None,
-        target: float | None = None,
-        reward: str | Reward = "absolute",
-        reward_weight: float | None = None,
-        recipe: Recipe | None = None,
-        evaluator: Evaluator | None = None,
-        seed: int | None = None,
-        ledger: str | Path | Ledger | None = None,
-        render_mode: str | None = None,
-    ) -> None:
-        self.render_mode = check_render_mode(render_mode)
-        self.task = SearchTask(
-            space=space,
-            teacher=teacher,
-            data=data,
-            cost=cost,
-            latency=latency,
-            target_ms=target_ms,
-            target=target,
-            reward=reward,
-            reward_weight=reward_weight,
-            recipe=recipe,
-            evaluator=evaluator,
-            seed=seed,
-            ledger=ledger,
-        )
-        self.space = self.task.space
-        self.layout = EpisodeLayout(self.space.option_counts)
-        self.observation_space: spaces.Box = self.layout.observation_space()  # type: ignore[assignment]
-        self.action_space = self.layout.action_space()
-        self._episode = LockstepEpisodes(self.layout)
-        self._outcome: dict[str, Any] | None = None
 
-    @property
-    def target(self) -> float:
-        """T, in the unit of the cost."""
-        return self.task.target
+class AKDSearchOneShotEnv(ActionMasks, _SearchEnv[NDArray[np.int64]]):
+    """`AKDSearch-v0` in one step: the action is a whole architecture, an integer a decision.
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin an episode; see the class for the options.
+    ## Description
+    The same task as `AKDSearchEnv`'s, for agents that propose all decisions at once. A policy over `MultiDiscrete`
+    draws each decision independently of the others: it learns which options are good, not which go together.
 
-        Raises:
-            UnknownNameError: Another option than the target.
-            InvalidSettingError: A target that is not positive, or in the other cost's name.
-        """
-        super().reset(seed=seed)
-        target = self.task.target_option(options)
-        if target is not None:
-            self.task.target = target
-        self._episode.reset(self.task.log_ratio(self.task.target))
-        self._outcome = None
-        return self._episode.observation(), {}
+    ## Action Space
+    `MultiDiscrete(option_counts)`, shape (35,) for the space `akd`: seven times `[4, 4, 2, 3, 3]`. Entry `i` is the
+    option of decision `i`; nothing is ever folded. `action_masks()`, shape (112,), bool, is all true.
 
-    def step(self, action: np.int64 | int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Take the due decision; after the last one the architecture is evaluated.
+    ## Observation Space
+    `Box`, float32, shape (1,), before the step and after it:
 
-        Raises:
-            InvalidActionError: If the action is outside the action space.
-            EpisodeOverError: If no decision is due.
-        """
-        episode = self._episode
-        info = {"folded": True} if episode.advance(self.layout.check_action(action)) else {}
-        if not episode.over:
-            return episode.observation(), 0.0, False, False, info
-        choices = tuple(episode.choices.tolist())
-        [(reward, outcome)] = self.task.evaluate([choices], [self.task.target])
-        self._outcome = {"reward": reward, **outcome}
-        return episode.observation(), reward, True, False, info | outcome
+    | index | observation | min | max | unit |
+    |---|---|---|---|---|
+    | 0 | `log(T / T_ref)`: target against the cost of the space's reference architecture | -10 | 10 | nat |
 
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Valid actions of the decision now due, shape (num_actions,).
+    ## Rewards
+    Of the one step, as in `AKDSearchEnv`.
 
-        Raises:
-            EpisodeOverError: If no decision is due.
-        """
-        return self._episode.mask()
+    ## Starting State
+    Always the same.
 
-    def render(self) -> str | NDArray[np.uint8] | None:
-        """The network chosen so far: text, or a picture of shape (H, W, 3)."""
-        if self.render_mode is None:
-            gym.logger.warn('Give `render_mode="ansi"` or `"rgb_array"` to `gymnasium.make` for `render()` to show it.')
-            return None
-        choices = self._episode.choices[: self._episode.due] if self._episode.begun else ()
-        scene = Scene(self.space, tuple(int(c) for c in choices), self.task.target, self.task.cost_unit, self._outcome)
-        return render(scene, self.render_mode)
+    ## Episode End
+    Terminates after one step. There is no truncation.
 
-    def close(self) -> None:
-        """Release the evaluator, if this environment made it."""
-        self.task.close()
+    ## Information
+    What `AKDSearchEnv` gives at the end.
+
+    ## Arguments
+    Those of `AKDSearchEnv`.
+    ```python
+    env = gymnasium.make("AKDSearchOneShot-v0", teacher="shipped:resnet", target_ms=0.8)
+    ```
+
+    Raises:
+        UnknownNameError: See `AKDSearchEnv`.
+        InvalidSettingError: See `AKDSearchEnv`.
+
+    ## Version History
+    * v0: Initial version. Registered as nondeterministic: a measured latency varies from run to run.
+    """
+
+    form = OneShotEpisodes
+
+
+class AKDSearchBoxEnv(_SearchEnv[NDArray[np.float32]]):
+    """`AKDSearch-v0` in one step: the action is a whole architecture, a point in a box.
+
+    ## Description
+    The same task as `AKDSearchEnv`'s, for algorithms of continuous control (SAC, TD3, DDPG, ...) and of black-box
+    optimisation.
+
+    ## Action Space
+    `Box(-1, 1)`, float32, shape (35,) for the space `akd`. Entry `i` decides decision `i`: [-1, 1] is cut into as many
+    bins of equal width as the decision has options, and a bin holds its lower edge.
+
+    | options | 0 | 1 | 2 | 3 |
+    |---|---|---|---|---|
+    | 2 | [-1, 0) | [0, 1] | | |
+    | 3 | [-1, -1/3) | [-1/3, 1/3) | [1/3, 1] | |
+    | 4 | [-1, -1/2) | [-1/2, 0) | [0, 1/2) | [1/2, 1] |
+
+    An entry outside, or one that is no number, is an `InvalidActionError`; nothing is clipped. There are no masks.
+
+    ## Observation Space
+    `Box`, float32, shape (1,), before the step and after it:
+
+    | index | observation | min | max | unit |
+    |---|---|---|---|---|
+    | 0 | `log(T / T_ref)`: target against the cost of the space's reference architecture | -10 | 10 | nat |
+
+    ## Rewards
+    Of the one step, as in `AKDSearchEnv`.
+
+    ## Starting State
+    Always the same.
+
+    ## Episode End
+    Terminates after one step. There is no truncation.
+
+    ## Information
+    What `AKDSearchEnv` gives at the end.
+
+    ## Arguments
+    Those of `AKDSearchEnv`.
+    ```python
+    env = gymnasium.make("AKDSearchBox-v0", teacher="shipped:resnet", target_ms=0.8)
+    ```
+
+    Raises:
+        UnknownNameError: See `AKDSearchEnv`.
+        InvalidSettingError: See `AKDSearchEnv`.
+
+    ## Version History
+    * v0: Initial version. Registered as nondeterministic: a measured latency varies from run to run.
+    """
+
+    form = BoxEpisodes

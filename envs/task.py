@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from akd_gym.errors import InvalidSettingError, UnknownNameError
 from akd_gym.evaluation import Evaluation, Evaluator, make_evaluator
@@ -46,6 +47,13 @@ class RoundWatch(Protocol):
         ...
 
 
+@runtime_checkable
+class NoisyEvaluator(Protocol):
+    """An evaluator whose accuracies carry noise that a seed fixes, as those of AKDBench do."""
+
+    noise_seed: int
+
+
 class SearchTask:
     """The settings that environments of one search share, resolved. See `AKDSearchEnv` for the arguments.
 
@@ -77,7 +85,7 @@ class SearchTask:
         evaluator: Evaluator | None = None,
         seed: int | None = None,
         ledger: str | Path | Ledger | None = None,
-        workers: int | None = 1,
+        workers: int | None = None,
     ) -> None:
         if cost not in COST_UNITS:
             raise UnknownNameError("cost", str(cost), COST_UNITS)
@@ -117,6 +125,15 @@ class SearchTask:
     def target(self, value: float) -> None:
         check_target(value)
         self._target = float(value)
+
+    def reseed(self, seed: int) -> None:
+        """Choose the realisation of the evaluator's noise, if it has noise that a seed fixes.
+
+        Args:
+            seed: What an environment was reset with.
+        """
+        if isinstance(self.evaluator, NoisyEvaluator):
+            self.evaluator.noise_seed = int(seed)
 
     def log_ratio(self, target: float) -> float:
         """`log(T / T_ref)`, the observation's last entry."""
@@ -184,6 +201,33 @@ class SearchTask:
         if self._owns_evaluator:
             self.evaluator.close()
             self._owns_evaluator = False
+
+
+def share_or_make(
+    task: SearchTask | None, make: Callable[..., SearchTask], settings: Mapping[str, Any]
+) -> tuple[SearchTask, bool]:
+    """The task that an environment was given, or one made for it.
+
+    Args:
+        task: What it was given; None for nothing.
+        make: Makes a task from settings; its defaults say which settings were left out.
+        settings: The environment's, none of which may be set beside a task.
+
+    Returns:
+        The task, and whether it was made here and so is the environment's to close.
+
+    Raises:
+        InvalidSettingError: A setting beside a task.
+    """
+    if task is None:
+        return make(**settings), True
+    parameters = inspect.signature(make).bind(**settings).signature.parameters
+    for name, value in settings.items():
+        if value != parameters[name].default:
+            raise InvalidSettingError(
+                f"`{name}` must be left out beside `task`, which has fixed it, but got {value!r}."
+            )
+    return task, False
 
 
 def pick_target(given: Mapping[str, Any], unit: str) -> float | None:

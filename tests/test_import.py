@@ -16,14 +16,22 @@ RANKS = {
     "errors": 0, "files": 0, "architecture": 0, "space": 0,
     "reward": 1, "ledger": 1, "networks": 1,
     "device_lab": 2,
-    "evaluation": 4, "executors": 4,
+    "evaluation": 4, "executors": 4, "bench": 4,
     "envs": 5,
     "agents": 6,
     "cli": 7,
 }  # fmt: skip
 """A module may import those of its own rank or a lower one; what is not named has rank 3, but for `analysis`."""
 
-LIGHT = ("akd_gym", "akd_gym.space", "akd_gym.architecture", "akd_gym.reward", "akd_gym.ledger", "akd_gym.envs")
+LIGHT = (
+    "akd_gym",
+    "akd_gym.space",
+    "akd_gym.architecture",
+    "akd_gym.reward",
+    "akd_gym.ledger",
+    "akd_gym.bench.evaluator",
+    "akd_gym.envs",
+)
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -38,8 +46,18 @@ def test_importing_is_silent_and_brings_no_torch(module: str) -> None:
 
 
 def test_importing_registers_the_ids() -> None:
-    code = "import gymnasium, akd_gym; spec = gymnasium.spec('AKDSearch-v0'); print(spec.vector_entry_point)"
-    assert run(code).stdout.strip() == "akd_gym.envs.vector:AKDSearchVectorEnv"
+    code = (
+        "import gymnasium, akd_gym\n"
+        "specs = [spec for name, spec in gymnasium.registry.items() if name.startswith('AKD')]\n"
+        "assert not [s.id for s in specs if s.nondeterministic != s.id.startswith('AKDSearch')]\n"
+        "print(*(f'{s.id} {s.entry_point} {s.vector_entry_point}' for s in specs), sep='\\n')"
+    )
+    envs = "akd_gym.envs"
+    assert run(code).stdout.splitlines() == [
+        f"{family}{form}-v0 {envs}.{module}:{family}{form}Env {envs}.vector:{family}{form}VectorEnv"
+        for family, module in (("AKDSearch", "search"), ("AKDBench", "bench"))
+        for form in ("", "OneShot", "Box")
+    ]
 
 
 def test_every_public_name_resolves() -> None:
@@ -65,7 +83,7 @@ def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted((ROOT / "akd_gym").glob("*.py")):
         if path.stem != "__init__":
             yield path.stem, path
-    for folder in ("agents", "envs", "device_lab", "akd_gym/analysis", "akd_gym/cli"):
+    for folder in ("agents", "envs", "device_lab", "akd_gym/analysis", "akd_gym/bench", "akd_gym/cli"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield Path(folder).name, path
 
