@@ -109,3 +109,20 @@ class InfeasibleCandidateError(AKDGymError, RuntimeError):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+class BudgetExceededError(AKDGymError, RuntimeError):
+    """An evaluation beyond what an agent may spend; it was not carried out.
+
+    Args:
+        budget: Evaluations that the agent has.
+        spent: Those it has used.
+        asked: Those it asks for on top.
+    """
+
+    def __init__(self, budget: int, spent: int, asked: int) -> None:
+        super().__init__(budget, spent, asked)
+        self.budget, self.spent, self.asked = budget, spent, asked
+
+    def __str__(self) -> str:
+        return f"An agent may use {self.budget} evaluations, but after {self.spent} it asked for {self.asked} more."

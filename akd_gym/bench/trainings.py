@@ -1,22 +1,18 @@
-"""The raw table of AKDBench: one line a training, appended as soon as it is paid for.
-
-A file of comma-separated values with a header, so that it can be read by anything and grows by plain diffs.
-"""
+"""The raw table of AKDBench: one line a training, appended as soon as it is paid for."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from akd_gym.bench.plan import Training
-from akd_gym.errors import CorruptFileError, StorageError
+from akd_gym.bench.table_file import TableFile, appending, read_table
 from akd_gym.ledger_records import TrainingRecord
+
+TRAININGS_FILE = "trainings.csv"
 
 _HEADER = ("architecture", "signal", "seed", "status", "accuracy", "loss", "seconds", "reason")
 
@@ -40,72 +36,38 @@ class TrainedRow(NamedTuple):
 
 
 def read_trainings(path: Path) -> list[TrainedRow]:
-    """All whole lines; a last one that was cut off, as by a loss of power, is left out.
+    """All whole lines, see `read_table`.
 
     Raises:
-        CorruptFileError: Another line is damaged, or a training is there twice.
+        CorruptFileError: A line is damaged, or a training is there twice.
         StorageError: The file cannot be read.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path} cannot be read: {error}.") from error
-    whole = text[: text.rfind("\n") + 1]
-    lines = csv.reader(io.StringIO(whole))
-    if whole and tuple(next(lines)) != _HEADER:
-        raise CorruptFileError(f"{path} must begin with the line {','.join(_HEADER)!r}.")
-    rows: dict[Training, TrainedRow] = {}
-    for number, line in enumerate(lines, 2):
-        try:
-            row = _parse(line)
-        except ValueError as error:
-            raise CorruptFileError(
-                f"Line {number} of {path} must be a training, but: {error}. Take the line out; it is trained again."
-            ) from error
-        if row.training in rows:
-            raise CorruptFileError(f"Line {number} of {path} repeats {row.training}. Take one of the two out.")
-        rows[row.training] = row
-    return list(rows.values())
+    return read_table(path, _HEADER, _parse, lambda row: row.training, "it is trained")
 
 
 @contextmanager
-def appending(path: Path) -> Iterator[TrainingsFile]:
-    """Opens the table for more lines; makes it, and cuts off a last line that is not whole.
+def appending_trainings(path: Path) -> Iterator[TrainingsFile]:
+    """Opens the table for more lines, see `appending`.
 
     Raises:
         StorageError: It cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-            if file.tell() == 0 or file.seek(0, io.SEEK_END) == 0:
-                file.write((",".join(_HEADER) + "\n").encode())
-            yield TrainingsFile(file)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}.") from error
+    with appending(path, _HEADER) as table:
+        yield TrainingsFile(table)
 
 
 class TrainingsFile:
-    """An open table; made by `appending`."""
+    """An open table; made by `appending_trainings`."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, table: TableFile) -> None:
+        self._table = table
 
-    def add(self, rows: Iterable[tuple[Training, TrainingRecord]]) -> None:
-        """Appends lines; they are on the disk when this returns."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        for training, record in rows:
-            accuracy = "" if record.accuracy is None else f"{record.accuracy:.6f}"
-            loss = "" if record.loss is None else f"{record.loss:.5f}"
-            writer.writerow([*training, record.status, accuracy, loss, f"{record.seconds:.2f}", record.reason or ""])
-        self._file.write(text.getvalue().encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def add(self, training: Training, record: TrainingRecord) -> None:
+        """Appends a line; it is on the disk when this returns."""
+        accuracy = "" if record.accuracy is None else f"{record.accuracy:.6f}"
+        loss = "" if record.loss is None else f"{record.loss:.5f}"
+        line = [*training, record.status, accuracy, loss, f"{record.seconds:.2f}", record.reason or ""]
+        self._table.add([line])
 
 
 def _parse(line: list[str]) -> TrainedRow:

@@ -16,8 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from akd_gym.agents.settings import PRESETS, SearchSettings, read_settings, settings_for
+from akd_gym.cli.bench import Bench
+from akd_gym.cli.compete import Compete, Leaderboard
 from akd_gym.cli.latency import Latency
 from akd_gym.cli.measure import Measure
+from akd_gym.cli.merge import Merge
 from akd_gym.cli.phones import Phones
 from akd_gym.cli.repair import Repair
 from akd_gym.cli.search import Finalists, Search
@@ -49,9 +52,9 @@ _DESCRIPTION = "Architecture-aware knowledge distillation: search the student th
 
 
 def _commands(argv: Sequence[str]) -> Any:
-    """The subcommands; the defaults of their settings follow --preset, --data, --resume and --like."""
+    """The subcommands; the defaults of their settings follow --preset, --data, --evaluator, --resume and --like."""
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for option in ("--preset", "--data", "--resume", "--like"):
+    for option in ("--preset", "--data", "--evaluator", "--resume", "--like"):
         scan.add_argument(option)
     given, _ = scan.parse_known_args(argv)
     base: SearchSettings
@@ -60,7 +63,7 @@ def _commands(argv: Sequence[str]) -> Any:
     elif given.preset in PRESETS and given.preset != "default":
         base = PRESETS[given.preset]
     else:
-        base = settings_for(given.data or "fashion")
+        base = settings_for(given.data or "fashion", "bench" if given.evaluator == "bench" else "proxy")
     is_overview = not argv or argv[0].startswith("-")
 
     def command(name: str, kind: type[Any], **defaults: Any) -> Any:
@@ -72,12 +75,16 @@ def _commands(argv: Sequence[str]) -> Any:
         command("search", Search, default=Search(settings=base)),
         command("finalists", Finalists),
         command("evaluate", Evaluate, default=Evaluate(tyro.MISSING, settings=base)),
+        command("compete", Compete),
+        command("leaderboard", Leaderboard),
         command("train", Train),
         command("export", Export),
         command("measure", Measure),
         command("latency", Latency),
         command("phones", Phones),
         command("teacher", Teacher),
+        command("bench", Bench),
+        command("merge", Merge),
         command("repair", Repair),
     ]
 
