@@ -19,13 +19,20 @@ ANCHOR_BUDGETS = (48, 1_000, 10_000)
 
 LEARNING_RATES = (3e-2, 3e-3, 1e-3)
 CLIP_RANGES = (0.4, 0.2, 0.2)
-
-ROLLOUT_EPISODES = 8
+ENTROPY_BONUSES = (0.003, 0.003, 0.003)
+EPOCHS = (10, 10, 10)
+"""Gradient steps an update, each on the whole rollout."""
+ROLLOUT_EPISODES = (8, 8, 8)
 """Fewest episodes an update learns from: candidates are judged against each other."""
 
 
 def ppo_settings(
-    envs: VecEnv | gym.Env[Any, Any], budget: int, *, seed: int | None = None, **overrides: Any
+    envs: VecEnv | gym.Env[Any, Any],
+    budget: int,
+    *,
+    seed: int | None = None,
+    rollout_episodes: int | None = None,
+    **overrides: Any,
 ) -> dict[str, Any]:
     """Arguments of `stable_baselines3.PPO` for a search of `budget` evaluations.
 
@@ -34,8 +41,9 @@ def ppo_settings(
     same advantage: its reward against those of the others in the batch. There is no critic (`vf_coef` 0, and
     `MaskedActorCriticPolicy` starts it at zero): the mean of the batch is the baseline. The policy is a table of
     logits, one a decision and option, and a linear layer on the observation, which makes a decision depend on
-    those before it. Learning rate and clip range follow the budget (`LEARNING_RATES`, `CLIP_RANGES` at
-    `ANCHOR_BUDGETS`): few candidates must be learned from in large steps.
+    those before it. Learning rate, clip range, entropy bonus, epochs and rollout follow the budget (`LEARNING_RATES`,
+    `CLIP_RANGES`, `ENTROPY_BONUSES`, `EPOCHS` and `ROLLOUT_EPISODES` at `ANCHOR_BUDGETS`): few candidates must be
+    learned from in large steps.
 
     Measured on made-up searches (`benchmarks/ppo_tuning.py`) of 48 evaluations over 20 seeds, as the later half's mean
     reward minus the earlier half's, points: 3.1 (random search 0.1; with a critic 0.9; without the table 1.6; an MLP of
@@ -46,37 +54,61 @@ def ppo_settings(
             be around it.
         budget: Evaluations that the whole search will make.
         seed: Of the agent; None draws one.
+        rollout_episodes: Fewest episodes an update learns from; None for the budget's.
         **overrides: Arguments of `PPO` to have otherwise; `policy_kwargs` are merged.
 
     Returns:
         Keyword arguments: `PPO(**ppo_settings(envs, 48)).learn(35 * 48)`.
 
     Raises:
-        InvalidSettingError: If `budget` is less than 1, or `envs` are no such environments.
+        InvalidSettingError: If `budget` or `rollout_episodes` is less than 1, or `envs` are no such environments.
     """
-    if budget < 1:
-        raise InvalidSettingError(f"`budget` must be at least 1 evaluation, but got {budget}.")
-    counts = option_counts(envs)
-    num_envs = envs.num_envs if isinstance(envs, VecEnv) else 1
-    n_steps = len(counts) * math.ceil(ROLLOUT_EPISODES / num_envs)
-    settings: dict[str, Any] = {
+    if rollout_episodes is None:
+        rollout_episodes = round(by_budget(max(budget, 1), ROLLOUT_EPISODES))
+    settings = whole_episodes(envs, budget, rollout_episodes) | {
         "policy": MaskedActorCriticPolicy,
-        "env": envs,
         "learning_rate": by_budget(budget, LEARNING_RATES),
-        "n_steps": n_steps,
-        "batch_size": n_steps * num_envs,
-        "n_epochs": 10,
-        "gamma": 1.0,
-        "gae_lambda": 1.0,
+        "n_epochs": round(by_budget(budget, EPOCHS)),
         "clip_range": by_budget(budget, CLIP_RANGES),
-        "normalize_advantage": True,
-        "ent_coef": 0.003,
+        "ent_coef": by_budget(budget, ENTROPY_BONUSES),
         "vf_coef": 0.0,
         "max_grad_norm": 0.5,
-        "policy_kwargs": {"option_counts": counts, "table_scale": 10.0, "net_arch": []},
+        "policy_kwargs": {"option_counts": option_counts(envs), "table_scale": 10.0, "net_arch": []},
         "seed": seed,
         "device": "cpu",
     }
+    return merged(settings, overrides)
+
+
+def whole_episodes(envs: VecEnv | gym.Env[Any, Any], budget: int, episodes: int) -> dict[str, Any]:
+    """What PPO and its kin need to learn from whole undiscounted episodes, all of a rollout in one batch.
+
+    Args:
+        envs: See `ppo_settings`.
+        budget: Evaluations that the whole search will make.
+        episodes: Fewest episodes a rollout.
+
+    Raises:
+        InvalidSettingError: If a number is less than 1, or `envs` are no such environments.
+    """
+    if budget < 1:
+        raise InvalidSettingError(f"`budget` must be at least 1 evaluation, but got {budget}.")
+    if episodes < 1:
+        raise InvalidSettingError(f"`rollout_episodes` must be at least 1, but got {episodes}.")
+    num_envs = envs.num_envs if isinstance(envs, VecEnv) else 1
+    n_steps = len(option_counts(envs)) * math.ceil(episodes / num_envs)
+    return {
+        "env": envs,
+        "n_steps": n_steps,
+        "batch_size": n_steps * num_envs,
+        "gamma": 1.0,
+        "gae_lambda": 1.0,
+        "normalize_advantage": True,
+    }
+
+
+def merged(settings: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Settings with some overridden, and `policy_kwargs` one by one."""
     policy_kwargs = settings["policy_kwargs"] | (overrides.get("policy_kwargs") or {})
     return settings | overrides | {"policy_kwargs": policy_kwargs}
 

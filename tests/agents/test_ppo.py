@@ -144,6 +144,11 @@ def test_an_update_sees_whole_episodes_and_at_least_eight(
     assert settings["n_steps"] * num_envs == settings["batch_size"] == 35 * episodes
 
 
+def test_rollouts_may_be_longer(evaluator: SyntheticEvaluator) -> None:
+    settings = ppo_settings(make_sb3_vec_env(8, evaluator=evaluator), 48, rollout_episodes=20)
+    assert settings["n_steps"] * 8 == settings["batch_size"] == 35 * 24
+
+
 def test_a_single_gymnasium_environment_will_do(evaluator: SyntheticEvaluator) -> None:
     env = gym.make("AKDSearch-v0", evaluator=evaluator)
     model = PPO(**ppo_settings(env, 8, seed=0)).learn(35 * 8)
@@ -170,6 +175,8 @@ def test_bad_input(evaluator: SyntheticEvaluator) -> None:
     envs = make_sb3_vec_env(2, evaluator=evaluator)
     with pytest.raises(InvalidSettingError, match="`budget` must be at least 1"):
         ppo_settings(envs, 0)
+    with pytest.raises(InvalidSettingError, match="`rollout_episodes` must be at least 1, but got 0"):
+        ppo_settings(envs, 48, rollout_episodes=0)
     with pytest.raises(InvalidSettingError, match="AKDSearch-v0"):
         ppo_settings(gym.make("CartPole-v1"), 48)
     with pytest.raises(InvalidSettingError, match="AKDSearch-v0"):
