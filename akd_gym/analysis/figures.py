@@ -130,7 +130,7 @@ def progress_figure(outcomes: Sequence[Outcome], *, window: int | None = None, t
 
     Args:
         outcomes: Of one search, by number.
-        window: Candidates in a moving mean; a tenth of them, but at least 5, if None.
+        window: Candidates in a moving mean; if None a tenth of them, but from 5 to 200.
         title: Above the figure.
 
     Raises:
@@ -141,7 +141,7 @@ def progress_figure(outcomes: Sequence[Outcome], *, window: int | None = None, t
         raise InvalidSettingError(
             f"At least one candidate must be feasible for a figure, but all {len(outcomes)} failed."
         )
-    window = window or max(5, len(outcomes) // 10)
+    window = window or max(5, min(200, len(outcomes) // 10))
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
     rows = figure.subplots(3, 1, sharex=True)
     numbers = np.array([o.number for o in feasible])
