@@ -1,21 +1,21 @@
-"""A whole search with PPO: rounds of candidates, checkpoints, progress, and what was found at the end."""
+"""A whole search by any agent: its run directory, its records, stopping and going on, and what it has found."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import filelock
-from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
 
-from akd_gym.agents.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
-from akd_gym.agents.ppo import ppo_settings
+from akd_gym.agents.recording import Infos, Log, SearchObserver, SearchRecorder
+from akd_gym.agents.registry import Agent, load_agent
 from akd_gym.agents.settings import (
+    LEARNERS,
     SETTINGS_FILE,
     SearchSettings,
     differing_fields,
@@ -23,14 +23,29 @@ from akd_gym.agents.settings import (
     read_settings,
     write_settings,
 )
+from akd_gym.agents.warm_start import (
+    best_students,
+    check_policy,
+    keep_start,
+    read_start,
+    run_ledger,
+    take_over_evaluations,
+)
 from akd_gym.analysis.outcomes import Outcome, derive_outcomes
-from akd_gym.envs.sb3 import make_sb3_vec_env
-from akd_gym.errors import AKDGymError, RunMismatchError, StorageError
+from akd_gym.envs.search import AKDSearchEnv
+from akd_gym.envs.task import SearchTask
+from akd_gym.errors import (
+    AKDGymError,
+    BudgetExceededError,
+    InvalidSettingError,
+    RunMismatchError,
+    StorageError,
+)
 from akd_gym.evaluation import Announce, ProxyEvaluator, make_evaluator
-from akd_gym.ledger import Candidate, EvaluatedCandidate, Ledger, TrainingRecord
-from akd_gym.reward import INFEASIBLE_REWARD, Reward
+from akd_gym.ledger import EvaluatedCandidate, Ledger
+from akd_gym.reward import Reward
 
-Infos = Sequence[dict[str, Any]]
+__all__ = ["Infos", "SearchObserver", "SearchResult", "read_outcomes", "run_ledger", "run_search"]
 
 _LOCK_FILE = ".lock"
 
@@ -49,19 +64,6 @@ class SearchResult(NamedTuple):
     unit: str
 
 
-class SearchObserver:
-    """Told what happens during a search; the command line shows it. Every method does nothing here."""
-
-    def begin(self, settings: SearchSettings, target: float, unit: str, earlier: Sequence[Outcome]) -> None:
-        """The search begins, or goes on with the `earlier` candidates behind it."""
-
-    def trained(self, architecture: str, record: TrainingRecord) -> None:
-        """One student has been trained."""
-
-    def round_done(self, number: int, infos: Infos, rewards: Sequence[float], seconds: float) -> None:
-        """All candidates of a round have been evaluated."""
-
-
 def run_search(
     settings: SearchSettings,
     run: Path,
@@ -70,11 +72,14 @@ def run_search(
     announce: Announce | None = None,
     observer: SearchObserver | None = None,
 ) -> SearchResult:
-    """Search with PPO until the budget is spent, or go on with a search that was stopped.
+    """Search until the budget is spent, or go on with a search that was stopped.
 
-    A stopped search continues as if nothing had happened: the agent's weights, optimiser and random state are
-    those of the beginning of the interrupted round, and what was already evaluated comes from the ledger. What a
-    repaired ledger has lost is evaluated again.
+    A stopped search continues as if nothing had happened. The weights, optimiser and random state of `ppo` and `rnn`
+    are those of the last checkpoint, at the beginning of a round; other agents begin anew with their seed. What they
+    play again has been evaluated already and comes from the ledger; it must be what they played before. What a repaired
+    ledger has lost is evaluated again.
+
+    An agent that asks for more than the budget is stopped there.
 
     Args:
         settings: What to search.
@@ -84,35 +89,41 @@ def run_search(
         observer: Told how the search goes.
 
     Raises:
+        UnknownNameError: If there is no such agent.
+        InvalidSettingError: If the agent cannot be imported, or cannot begin with what `policy` names.
         RunMismatchError: If `run` holds another search, or holds one and `resume` is not set, or the reverse, or
-            another process searches in it.
+            another process searches in it; if an agent does not play what it played before; and see `warm_start`.
         StorageError: If `run` cannot be written.
         AKDGymError: See `make_evaluator`.
     """
     observer = observer or SearchObserver()
-    if settings.ledger is not None:
-        settings = replace(settings, ledger=settings.ledger.absolute())  # to be found again from any folder
+    agent = None if settings.agent in LEARNERS else load_agent(settings.agent)
+    if agent is not None and settings.policy is not None and not _takes_start(agent):
+        raise InvalidSettingError(
+            "`policy` must go with an agent that can begin with something: ppo, rnn, or a function that takes "
+            f"`start`, a list of choices. {settings.agent!r} takes none."
+        )
+    settings = _with_absolute_paths(settings)
     is_new = _check(settings, run, resume)
     with _writing(run):
         if is_new:
             write_settings(run, settings)
         elif _is_finished(settings, run):
             return read_outcomes(run)
+        made_here = is_new and not run_ledger(settings, run).exists()
         try:
-            evaluator = make_evaluator(
-                **settings.evaluator_kwargs(),
-                ledger=run_ledger(settings, run),
-                workers=settings.workers,
-                announce=announce,
-            )
+            evaluator = _make_evaluator(settings, run, announce)
+            if is_new:
+                _begin_with_others(settings, run, evaluator, announce)
         except AKDGymError:
             if is_new:
-                _unmake(run)
+                _unmake(run, run_ledger(settings, run) if made_here else None)
             raise
         try:
-            return _search(settings, run, evaluator, observer)
+            _search(settings, run, evaluator, observer, agent)
         finally:
             evaluator.close()
+        return read_outcomes(run)
 
 
 def read_outcomes(run: Path) -> SearchResult:
@@ -129,105 +140,98 @@ def read_outcomes(run: Path) -> SearchResult:
     return SearchResult(outcomes, outcomes[-1].target, outcomes[-1].unit)
 
 
-def run_ledger(settings: SearchSettings, run: Path) -> Path:
-    """The ledger of a run: its own, or the one that its settings name."""
-    return settings.ledger or run / "ledger.sqlite"
+def _make_evaluator(settings: SearchSettings, run: Path, announce: Announce | None) -> ProxyEvaluator:
+    ledger = run_ledger(settings, run)
+    if settings.evaluator == "bench":
+        from akd_gym.bench.stand_in import make_bench_search_evaluator  # here: it reads the benchmark
+
+        return make_bench_search_evaluator(settings.teacher, ledger, seed=settings.seed, cost=settings.cost)
+    return make_evaluator(**settings.evaluator_kwargs(), ledger=ledger, workers=settings.workers, announce=announce)
 
 
-class _RoundRecorder(BaseCallback):
-    """Puts every round into the ledger and every beginning of a round into a checkpoint."""
+def _search(
+    settings: SearchSettings, run: Path, evaluator: ProxyEvaluator, observer: SearchObserver, agent: Agent | None
+) -> None:
+    task = SearchTask(evaluator=evaluator, **settings.env_kwargs())
+    name, target = read_search_name(run), task.target
+    if agent is None:
+        from akd_gym.agents.search_sb3 import Learner
 
-    def __init__(
-        self,
-        settings: SearchSettings,
-        run: Path,
-        evaluator: ProxyEvaluator,
-        observer: SearchObserver,
-        earlier: Sequence[Outcome],
-    ) -> None:
-        super().__init__()
-        self._run, self._evaluator, self._observer = run, evaluator, observer
-        self._name = read_search_name(run)
-        self._last_step = settings.budget * len(evaluator.space.decisions)
-        self._began = time.perf_counter()
-        self._best_reward = max((outcome.reward for outcome in earlier), default=INFEASIBLE_REWARD)
-
-    def _on_rollout_start(self) -> None:
-        save_checkpoint(self._run, self.model)
-        self._began = time.perf_counter()
-
-    def _on_step(self) -> bool:
-        if self.locals["dones"][0]:
-            self._record(self.locals["infos"], [float(r) for r in self.locals["rewards"]])
-            self._began = time.perf_counter()
-        assert isinstance(self.model, PPO)
-        update_follows = self.locals["n_steps"] + 1 == self.model.n_steps
-        return update_follows or self.model.num_timesteps < self._last_step  # the budget may end between updates
-
-    def _record(self, infos: Infos, rewards: Sequence[float]) -> None:
-        evaluator, size = self._evaluator, len(infos)
-        number = self.model.num_timesteps // (len(evaluator.space.decisions) * size) - 1
-        with evaluator.ledger.transaction():
-            for index, info in enumerate(infos):
-                evaluator.ledger.add_candidate(
-                    Candidate(
-                        number=number * size + index,
-                        round=number,
-                        choices=info["choices"],
-                        architecture=info["architecture"],
-                        training_context=evaluator.training_context,
-                        seed=evaluator.seed,
-                        latency_context=evaluator.latency_context,
-                        madds=info["madds"],
-                        params=info["params"],
-                        target=info["target"],
-                        from_ledger=info["from_ledger"],
-                        search=self._name,
-                    )
-                )
-        self._log(infos, rewards)
-        self._observer.round_done(number, infos, rewards, time.perf_counter() - self._began)
-
-    def _log(self, infos: Infos, rewards: Sequence[float]) -> None:
-        feasible = [(i, r) for i, r in zip(infos, rewards, strict=True) if i["status"] == "ok"]
-        self._best_reward = max(self._best_reward, *rewards)
-        self.logger.record("search/best_reward", self._best_reward)
-        self.logger.record("search/mean_reward", sum(rewards) / len(rewards))
-        self.logger.record("search/infeasible", len(infos) - len(feasible))
-        self.logger.record("search/from_ledger", sum(info["from_ledger"] for info in infos))
-        if feasible:
-            unit = feasible[0][0]["cost_unit"]
-            name = "latency_ms" if unit == "ms" else "madds"
-            self.logger.record("search/accuracy", sum(i["accuracy"] for i, _ in feasible) / len(feasible))
-            self.logger.record(f"search/{name}", sum(i["cost"] for i, _ in feasible) / len(feasible))
-        self.logger.dump(self.model.num_timesteps)  # an update may learn from several rounds
-
-
-def _search(settings: SearchSettings, run: Path, evaluator: ProxyEvaluator, observer: SearchObserver) -> SearchResult:
-    envs = make_sb3_vec_env(settings.round_size, evaluator=evaluator, **settings.env_kwargs())
-    target = float(envs.get_attr("targets")[0][0])
-    decisions = len(evaluator.space.decisions)
-    checkpoint = latest_checkpoint(run)
-    if checkpoint is None:
-        arguments = ppo_settings(envs, settings.budget, seed=settings.seed)
-        model = PPO(**arguments, tensorboard_log=str(run / "tensorboard"))
+        learner = Learner(settings, run, task)
+        earlier = _earlier(settings, name, evaluator, learner.played)
+        observer.begin(settings, target, evaluator.cost_unit, earlier)
+        evaluator.on_training = observer.trained
+        learner.search(name, evaluator, observer, earlier)
     else:
-        model = load_checkpoint(checkpoint, envs)
-        model.tensorboard_log = str(run / "tensorboard")  # the directory may have been moved
-    done, name = model.num_timesteps // decisions, read_search_name(run)
+        earlier = _earlier(settings, name, evaluator, settings.budget)
+        observer.begin(settings, target, evaluator.cost_unit, earlier)
+        evaluator.on_training = observer.trained
+        with _logging(settings, run, len(evaluator.space.decisions)) as log:
+            recorder = SearchRecorder(evaluator, name, settings.budget, observer=observer, log=log, earlier=earlier)
+            task.watch = recorder
+            start = read_start(run)
+            play = agent if start is None else partial(agent, start=start)  # type: ignore[call-arg]
+            with contextlib.suppress(BudgetExceededError):
+                play(AKDSearchEnv(task=task), settings.budget, settings.seed)
+        if recorder.played == 0:
+            raise InvalidSettingError(f"The agent {settings.agent!r} must play at least one episode, but played none.")
+
+
+def _earlier(settings: SearchSettings, name: str, evaluator: ProxyEvaluator, played: int) -> list[Outcome]:
+    """The first `played` candidates of the search, after what a repaired ledger has lost was evaluated again."""
     lost = [e.candidate.choices for e in evaluator.ledger.evaluations(name) if _is_lost(e)]
     for start in range(0, len(lost), settings.round_size):
         evaluator.evaluate(lost[start : start + settings.round_size])
     outcomes = derive_outcomes(evaluator.ledger.evaluations(name), _reward(settings))
-    earlier = [outcome for outcome in outcomes if outcome.number < done]
-    observer.begin(settings, target, evaluator.cost_unit, earlier)
-    evaluator.on_training = observer.trained
-    left = settings.budget * decisions - model.num_timesteps
-    if left > 0:
-        recorder = _RoundRecorder(settings, run, evaluator, observer, earlier)
-        model.learn(left, callback=recorder, tb_log_name="PPO", reset_num_timesteps=False)
-        save_checkpoint(run, model)
-    return read_outcomes(run)
+    return [outcome for outcome in outcomes if outcome.number < played]
+
+
+@contextlib.contextmanager
+def _logging(settings: SearchSettings, run: Path, decisions: int) -> Iterator[Log]:
+    """TensorBoard's log of an agent that keeps none itself, with the keys and the steps of those that do."""
+    from stable_baselines3.common.logger import configure
+
+    logger = configure(str(run / "tensorboard" / settings.agent.replace(":", ".")), ["tensorboard"])
+
+    def log(numbers: Mapping[str, float], played: int) -> None:
+        for name, value in numbers.items():
+            logger.record(name, value)
+        logger.dump(played * decisions)
+
+    try:
+        yield log
+    finally:
+        logger.close()
+
+
+def _begin_with_others(
+    settings: SearchSettings, run: Path, evaluator: ProxyEvaluator, announce: Announce | None
+) -> None:
+    """Take over what others have paid for and learned, where the settings ask for it; once a search."""
+    try:
+        if settings.policy is not None:
+            check_policy(settings, evaluator.space)
+        if settings.warm_start is not None:
+            take_over_evaluations(settings.warm_start, evaluator, announce)
+        if settings.policy is not None and settings.agent not in LEARNERS:
+            target = SearchTask(evaluator=evaluator, **settings.env_kwargs()).target
+            keep_start(run, best_students(settings, target, evaluator.cost_unit))
+    except BaseException:
+        evaluator.close()
+        raise
+
+
+def _takes_start(agent: Agent) -> bool:
+    try:
+        return "start" in inspect.signature(agent).parameters
+    except (TypeError, ValueError):  # some callables do not say what they take
+        return False
+
+
+def _with_absolute_paths(settings: SearchSettings) -> SearchSettings:
+    """Paths that are found again from any folder."""
+    paths = {name: getattr(settings, name) for name in ("ledger", "warm_start", "policy")}
+    return replace(settings, **{name: path.absolute() for name, path in paths.items() if path is not None})
 
 
 def _check(settings: SearchSettings, run: Path, resume: bool) -> bool:
@@ -263,9 +267,16 @@ def _writing(run: Path) -> Iterator[None]:
         raise StorageError(f"The run directory {run} cannot be written: {error.strerror or error}.") from error
 
 
-def _unmake(run: Path) -> None:
-    """Nothing was paid for: with the mistake put right, the same command may use the same directory."""
+def _unmake(run: Path, ledger: Path | None) -> None:
+    """Nothing was paid for: with the mistake put right, the same command may use the same directory.
+
+    Args:
+        run: The directory.
+        ledger: One that was made for it and holds nothing of worth.
+    """
     with contextlib.suppress(OSError):
+        if ledger is not None:
+            ledger.unlink(missing_ok=True)
         (run / SETTINGS_FILE).unlink(missing_ok=True)
         (run / _LOCK_FILE).unlink(missing_ok=True)
         run.rmdir()  # only if nothing else is in it

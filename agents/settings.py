@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from akd_gym.bench import plan
 from akd_gym.errors import (
     CorruptFileError,
     InvalidSettingError,
@@ -26,7 +27,12 @@ from akd_gym.files import write_atomically
 from akd_gym.recipes import RECIPES, Recipe, default_recipe
 from akd_gym.reward import Reward
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 added `agent`, `evaluator`, `warm_start` and `policy`; what has none of them was PPO's on the proxy task."""
+
+LEARNERS = ("ppo", "rnn")
+"""Agents that search in rounds of `round_size` and keep checkpoints of what they have learned."""
+
 SETTINGS_FILE = "settings.json"
 _LARGEST_SEED = 2**32 - 1  # of NumPy's, which SB3 seeds
 
@@ -44,6 +50,10 @@ def _hint(default: str) -> str:
 class SearchSettings:
     """What to search, with what, and how long."""
 
+    agent: str = "ppo"
+    """Who searches: ppo, rnn (the paper's, with an LSTM), random, evolution, tpe, ..., or module:function."""
+    evaluator: Literal["proxy", "bench"] = "proxy"
+    """Who says what candidates are worth: proxy trains and measures them, bench asks AKDBench, at once."""
     space: str = "akd"
     """Search space: akd (the paper's 35 decisions), mnas (MnasNet's 42), or module:attribute."""
     skeleton: Annotated[str | None, optional("NAME")] = None
@@ -70,7 +80,7 @@ class SearchSettings:
     budget: int = 48
     """Candidates to evaluate."""
     round_size: int = 8
-    """Candidates of a round: evaluated side by side, then the agent learns from them."""
+    """Candidates of a round of ppo and rnn: evaluated side by side, then the agent learns from them."""
     workers: Annotated[int | None, optional("N")] = None
     """Students trained at once; by default one a core."""
     device: str = "cpu"
@@ -79,6 +89,10 @@ class SearchSettings:
     """Of the agent and of the students' initial weights."""
     ledger: Annotated[Path | None, optional("FILE")] = None
     """A ledger shared with other searches; by default one in the run directory."""
+    warm_start: Annotated[Path | None, optional("RUN|LEDGER")] = None
+    """Evaluations of this teacher, task and device are taken over from here, and not paid for again."""
+    policy: Annotated[Path | None, optional("RUN")] = None
+    """Begin with what another run has learned: ppo and rnn with its policy, others with its best students."""
     recipe: Recipe = field(default_factory=lambda: RECIPES["fashion"])
     """How each candidate is trained."""
 
@@ -89,7 +103,7 @@ class SearchSettings:
                 raise InvalidSettingError(f"`{name}` must be at least 1, but got {value}.")
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise InvalidSettingError(f"`seed` must be from 0 to {_LARGEST_SEED}, but got {self.seed}.")
-        if self.budget % self.round_size:
+        if self.agent in LEARNERS and self.budget % self.round_size:
             raise InvalidSettingError(
                 f"`budget` must be a multiple of `round_size` ({self.round_size}), but got {self.budget}."
             )
@@ -107,12 +121,15 @@ class SearchSettings:
                 )
             if not 0 <= self.audit <= 1:
                 raise InvalidSettingError(f"`audit` must be from 0 to 1, but got {self.audit}.")
+        if self.evaluator == "bench":
+            _check_bench(self)
         Reward(self.reward, self.reward_weight)  # says what is wrong with them
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` is the inverse."""
         plain = asdict(self) | {"schema_version": SCHEMA_VERSION}
-        return plain | {"ledger": None if self.ledger is None else str(self.ledger)}
+        paths = {name: getattr(self, name) for name in _PATHS}
+        return plain | {name: None if path is None else str(path) for name, path in paths.items()}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> SearchSettings:
@@ -134,8 +151,7 @@ class SearchSettings:
             raise InvalidSettingError(f"Settings have the fields {sorted(known)}, but got {unknown}.")
         if "recipe" in values:
             values["recipe"] = Recipe(**values["recipe"])
-        if values.get("ledger") is not None:
-            values["ledger"] = Path(values["ledger"])
+        values |= {name: Path(values[name]) for name in _PATHS if values.get(name) is not None}
         return cls(**values)
 
     def evaluator_kwargs(self) -> dict[str, Any]:
@@ -151,6 +167,30 @@ class SearchSettings:
             "reward": self.reward,
             "reward_weight": self.reward_weight,
         }
+
+
+_PATHS = ("ledger", "warm_start", "policy")
+
+
+def _check_bench(settings: SearchSettings) -> None:
+    """Refuse settings other than those that AKDBench was made with."""
+    fixed = {
+        "teacher": plan.SIGNALS,
+        "space": ("akd",),
+        "skeleton": (None, "small"),
+        "data": (plan.DATA,),
+        "latency": ("host",),
+        "device": ("cpu",),
+        "recipe": (plan.RECIPE,),
+    }
+    for name, allowed in fixed.items():
+        value = getattr(settings, name)
+        if value not in allowed:
+            words = "the benchmark's own" if name == "recipe" else " or ".join(map(repr, allowed))
+            raise InvalidSettingError(
+                f"`{name}` must be {words} with `evaluator=bench`, whose answers stand for nothing else, but got "
+                f"{'another' if name == 'recipe' else repr(value)}. `settings_for(evaluator='bench')` has all of them."
+            )
 
 
 PRESETS: dict[str, SearchSettings] = {
@@ -170,8 +210,14 @@ PRESETS: dict[str, SearchSettings] = {
 """`paper` is section 3.2: ~10,000 candidates of 5 ImageNet epochs each, at 15 ms on a phone."""
 
 
-def settings_for(data: str) -> SearchSettings:
-    """The defaults for a data set."""
+def settings_for(data: str = "fashion", evaluator: Literal["proxy", "bench"] = "proxy") -> SearchSettings:
+    """The defaults for a data set, or for the benchmark: one of its teachers, and the recipe it was made with.
+
+    Raises:
+        InvalidSettingError: The benchmark is not about these images.
+    """
+    if evaluator == "bench":
+        return SearchSettings(evaluator=evaluator, data=data, teacher=plan.SIGNALS[1], recipe=plan.RECIPE)
     return SearchSettings(data=data, recipe=default_recipe(data))
 
 

@@ -228,6 +228,27 @@ class Ledger:
         """How many rows each table has."""
         return {t.name: self._execute(f"SELECT count(*) FROM {t.name}").fetchone()[0] for t in TABLES}
 
+    def rows(self, table: Table) -> Iterator[tuple[Any, ...]]:
+        """All rows of a table as they are stored, oldest first: what copying takes from one ledger to another."""
+        for row in self._select(table, "ORDER BY rowid", ()):
+            yield row[:-1]
+
+    def add_row(self, table: Table, row: Sequence[Any]) -> tuple[Any, ...] | None:
+        """Stores a row of another ledger unless its key is there already.
+
+        Returns:
+            The row that was there first; None if this one is new.
+
+        Raises:
+            InvalidSettingError: Its context is not registered.
+            StorageError: It cannot be written.
+        """
+        found = self._find(table, *(row[table.column_names.index(name)] for name in table.key))
+        if found is not None:
+            return found[:-1]
+        self._add(table, *row)
+        return None
+
     def check(self) -> None:
         """Checks every page and every row, which takes a few seconds for each 100 MB.
 

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from akd_gym.agents.settings import SearchSettings
+from akd_gym.agents.settings import LEARNERS, SearchSettings
 from akd_gym.architecture import NetworkSpec, count_cost
 from akd_gym.space import make_space
 
@@ -27,6 +27,10 @@ def print_estimate(settings: SearchSettings, console: Console) -> None:
     training steps of the median architecture are timed, on one core.
     """
     console.print_json(json.dumps(settings.to_json()))
+    if settings.evaluator == "bench":
+        text = f"{settings.budget:,} candidates that AKDBench answers for: nothing is trained or measured."
+        console.print(text, highlight=False)
+        return
     recipe = settings.recipe
     channels, resolution, classes, images_in_all = describe_images(settings.data, recipe.resolution)
     val_size = recipe.val_size or max(1, images_in_all // 6)
@@ -44,7 +48,8 @@ def print_estimate(settings: SearchSettings, console: Console) -> None:
     bytes_an_image = 2 * classes if classes <= 100 else 10 * 6 + 4
 
     table = Table(title="Estimate", show_header=False)
-    table.add_row("candidates", f"{settings.budget:,} in {settings.budget // settings.round_size:,} rounds")
+    in_rounds = f" in {settings.budget // settings.round_size:,} rounds" if settings.agent in LEARNERS else ""
+    table.add_row("candidates", f"{settings.budget:,}{in_rounds}")
     table.add_row("a candidate", f"{recipe.epochs} epochs x {train_size:,} images at {resolution} px")
     table.add_row("multiply-adds of a student", f"{np.mean(madds) / 1e6:,.1f} M (mean), {madds[0] / 1e6:,.1f} M to "
                   f"{madds[-1] / 1e6:,.1f} M")  # fmt: skip

@@ -18,8 +18,8 @@ from akd_gym.errors import InvalidSettingError
 class Search:
     """Search for the student that best distils a teacher at a target cost.
 
-    PPO proposes architectures in rounds. Each is trained for a few epochs with the teacher's soft labels, its
-    latency is measured, and accuracy is weighed against the two. Stop it at any time with Ctrl-C.
+    An agent, by default PPO, proposes architectures in rounds. Each is trained for a few epochs with the teacher's soft
+    labels, its latency is measured, and accuracy is weighed against the two. Stop it at any time with Ctrl-C.
 
     Without options: the embedded images, a shipped teacher, latency on this machine, about six minutes on two cores.
 
@@ -29,6 +29,9 @@ class Search:
     - akd search --latency phone --target-ms 15
     - akd search --latency predicted:pixel.latency.json --audit 0.02
     - akd search --data imagefolder:photos --teacher file:big.safetensors@torchvision:resnet50
+    - akd search --agent evolution --budget 200
+    - akd search --evaluator bench --budget 10000
+    - akd search --warm-start runs/search-20260131-120000 --target-ms 0.2
     - akd search --resume runs/search-20260131-120000
     """
 

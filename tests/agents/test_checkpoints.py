@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from akd_gym.agents.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from akd_gym.agents.ppo import ppo_settings
+from akd_gym.agents.rnn import rnn_settings
 from akd_gym.envs.sb3 import make_sb3_vec_env
 from akd_gym.envs.synthetic import SyntheticEvaluator
 from akd_gym.errors import CorruptFileError, StorageError
@@ -22,7 +25,7 @@ def model(evaluator: SyntheticEvaluator) -> PPO:
     return PPO(**ppo_settings(envs, 48, seed=0)).learn(35 * 8)
 
 
-def weights(model: PPO) -> dict[str, torch.Tensor]:
+def weights(model: OnPolicyAlgorithm) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}
 
 
@@ -48,6 +51,34 @@ def test_the_second_normal_deviate_is_not_lost(model: PPO, tmp_path: Path) -> No
     expected = np.random.normal()  # noqa: NPY002
     load_checkpoint(path, model.get_env())
     assert np.random.normal() == expected  # noqa: NPY002
+
+
+def test_what_a_recurrent_agent_remembers_comes_back(evaluator: SyntheticEvaluator, tmp_path: Path) -> None:
+    """It is saved in the middle of an episode here, where it matters what the LSTM has seen."""
+    envs = make_sb3_vec_env(4, evaluator=evaluator)
+    model = RecurrentPPO(**rnn_settings(envs, 48, seed=0, n_steps=40, batch_size=160)).learn(160)
+    states = model._last_lstm_states
+    assert states is not None
+    assert states.pi[0].abs().sum() > 0
+    loaded = load_checkpoint(save_checkpoint(tmp_path, model), envs, RecurrentPPO)
+    torch.testing.assert_close(loaded._last_lstm_states, states, rtol=0, atol=0)
+    torch.testing.assert_close(weights(loaded), weights(model), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "other shape"])
+def test_a_damaged_memory_is_noticed(damage: str, evaluator: SyntheticEvaluator, tmp_path: Path) -> None:
+    envs = make_sb3_vec_env(4, evaluator=evaluator)
+    model = RecurrentPPO(**rnn_settings(envs, 48, seed=0))
+    path = save_checkpoint(tmp_path, model)
+    memory = path / "memory.npz"
+    if damage == "gone":
+        memory.unlink()
+    elif damage == "cut":
+        memory.write_bytes(memory.read_bytes()[:200])
+    else:
+        np.savez(memory, **{name: np.zeros((1, 1, 3), np.float32) for name in ("pi0", "pi1", "vf0", "vf1")})
+    with pytest.raises(CorruptFileError, match="is damaged"):
+        load_checkpoint(path, envs, RecurrentPPO)
 
 
 def test_only_the_latest_is_kept(model: PPO, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from akd_gym.agents.settings import (
     settings_for,
     write_settings,
 )
+from akd_gym.bench import plan
 from akd_gym.errors import (
     CorruptFileError,
     InvalidSettingError,
@@ -32,6 +34,8 @@ from akd_gym.recipes import RECIPES
 EXAMPLES = [
     *PRESETS.values(),
     SearchSettings(cost="madds", target_madds=3e8, reward="hard", reward_weight=-2.0, workers=3, seed=7),
+    SearchSettings(agent="own:agent", budget=11, warm_start=Path("/runs/a"), policy=Path("/runs/b")),
+    settings_for(evaluator="bench"),
     SearchSettings(ledger=Path("/somewhere/shared.sqlite"), recipe=replace(RECIPES["fashion"], views=3, flip=False)),
 ]
 
@@ -55,6 +59,36 @@ def test_defaults_follow_the_data() -> None:
     assert settings_for("fashion") == SearchSettings()
     assert settings_for("imagenet:/x").recipe == RECIPES["paper"]
     assert settings_for("imagefolder:/x").recipe.train_size is None
+
+
+def test_defaults_follow_the_evaluator() -> None:
+    """AKDBench holds no trainings by the default teacher, and was made with a recipe of its own."""
+    bench = settings_for(evaluator="bench")
+    assert (bench.teacher, bench.recipe) == ("shipped:resnet", plan.RECIPE)
+    assert replace(bench, evaluator="proxy", teacher="shipped:inception", recipe=RECIPES["fashion"]) == SearchSettings()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher": "shipped:inception"}, "`teacher` must be 'none' or 'shipped:resnet' or 'shipped:mixer' with"),
+        ({"space": "mnas"}, "`space` must be 'akd' with `evaluator=bench`.*but got 'mnas'"),
+        ({"skeleton": "mnasnet"}, "`skeleton` must be None or 'small'"),
+        ({"data": "cifar10:/x"}, "`data` must be 'fashion'"),
+        ({"latency": "phone"}, "`latency` must be 'host'"),
+        ({"device": "cuda"}, "`device` must be 'cpu'"),
+        ({"recipe": RECIPES["fashion"]}, r"`recipe` must be the benchmark's own.*settings_for\(evaluator='bench'\)"),
+    ],
+)
+def test_what_the_benchmark_was_not_made_with(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSettingError, match=message):
+        replace(settings_for(evaluator="bench"), **changes)
+
+
+def test_only_agents_with_rounds_need_whole_ones() -> None:
+    assert SearchSettings(agent="random", budget=11).budget == 11
+    with pytest.raises(InvalidSettingError, match="multiple of `round_size`"):
+        SearchSettings(agent="rnn", budget=11)
 
 
 def test_importing_them_brings_no_torch() -> None:

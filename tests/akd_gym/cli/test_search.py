@@ -130,6 +130,81 @@ def test_beginning_a_run_again_says_how_to_resume(akd, finished, tiny_search):
     assert "akd search --resume" in akd(*tiny_search, "--run", finished.run).error
 
 
+# Other agents, and the benchmark
+
+
+@pytest.fixture(scope="module")
+def benched(akd, tmp_path_factory):
+    """A finished search of random architectures on AKDBench, and what it showed."""
+    run = tmp_path_factory.mktemp("benched") / "run"
+    result = akd("search", "--evaluator", "bench", "--agent", "random", "--budget", 250, "--run", run)
+    assert result.status == 0, result
+    return run, result.out
+
+
+def test_a_search_on_the_benchmark_is_an_ordinary_run(akd, benched):
+    run, out = benched
+    assert "soft labels of shipped:resnet" in out
+    assert "(predicted), agent random, answers by AKDBench" in " ".join(out.split())
+    for name in ("accuracy-cost.png", "progress.png"):
+        assert (run / name).read_bytes().startswith(PNG)
+    assert akd("search", "--resume", run).out.strip() == out[out.index("Pareto-best") :].strip()
+    costs = sorted(outcome.cost for outcome in read_outcomes(run).outcomes)
+    result = akd("finalists", run, "--within", f"{costs[125]!r}+-50%")
+    assert result.status == 0
+    assert pasted(result.out)[:2] == ["akd", "train"]
+
+
+def test_a_line_stands_for_several_rounds_where_there_are_many(benched):
+    """250 candidates: a line for every 8 of them, as 100 lines are the most."""
+    lines = re.findall(r"^ +(\d+) +-?0\.\d{4} +\d+\.\d\d % ", benched[1], re.MULTILINE)
+    assert [int(line) for line in lines] == [*range(8, 250, 8), 250]
+    assert "mean since the line before" in benched[1]
+
+
+def test_a_search_begins_where_another_has_been(akd, benched, tmp_path):
+    options = ["--evaluator=bench", "--agent=random", "--budget=250", f"--warm-start={benched[0]}"]
+    result = akd("search", *options, "--target-ms=0.02", "--run", tmp_path / "run")
+    assert result.status == 0
+    assert f"Taken over from {benched[0]}: " in result.out
+    assert trainings(tmp_path / "run") == trainings(benched[0])
+
+
+def test_ledgers_are_merged(akd, benched, tmp_path):
+    into = tmp_path / "all.sqlite"
+    result = akd("merge", benched[0], benched[0] / "ledger.sqlite", "--into", into)
+    assert result.status == 0
+    assert re.search(r"all\.sqlite: 2\d\d trainings, 2\d\d latencies, 250 candidates added; 0 were there", result.out)
+    assert "0 trainings, 0 latencies, 0 candidates added" in akd("merge", benched[0], "--into", into).out
+    assert "must be the directory of a search" in akd("merge", tmp_path, "--into", into).error
+    assert "there is no such file" in akd("merge", tmp_path / "nothing", "--into", into).error
+    assert "must name at least one ledger" in akd("merge", "--into", into).error
+    (tmp_path / "damaged.sqlite").write_bytes(into.read_bytes()[:-4096])
+    assert "akd repair" in akd("merge", tmp_path / "damaged.sqlite", "--into", into).error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--agent=evolutoin"], "Unknown agent 'evolutoin'. Did you mean 'evolution'?"),
+        (["--evaluator=bench", "--teacher=shipped:inception"], "`teacher` must be 'none' or 'shipped:resnet'"),
+        (["--evaluator=bench", "--data=cifar10:x"], "`data` must be 'fashion'"),
+        (["--warm-start=nothing"], "there is no such file"),
+        (["--policy=nothing"], "must be the directory of a search"),
+    ],
+)
+def test_bad_agents_and_beginnings_cost_nothing(akd, tmp_path, options, message):
+    result = akd("search", *OWN, *options, "--run", tmp_path / "run")
+    assert result.status in (1, 2)
+    assert message in " ".join(result.err.replace("│", " ").split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_the_benchmark(akd):
+    result = akd("search", "--dry-run", "--evaluator", "bench", "--budget", "10000")
+    assert "10,000 candidates that AKDBench answers for: nothing is trained or measured." in result.out
+
+
 # Dry run
 
 
