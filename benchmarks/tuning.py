@@ -1,0 +1,49 @@
+"""Variants of the default agent, to be compared on AKDBench by `akd compete`.
+
+    akd compete --agents benchmarks.tuning:default,benchmarks.tuning:rate_x3 --budget 1000 \
+                --first-seed 1000 --seeds 10 --out runs/tuning-1000
+
+Leaderboards have the seeds from 0 on, so what is tuned here is tuned on noise that they do not have. What was compared,
+at which hash of AKDBench, and what came of it: `benchmarks/tuning.md`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv
+
+from akd_gym.agents.ppo import ppo_settings
+from akd_gym.agents.sb3 import SB3Agent
+
+
+def variant(*, rate: float = 1.0, rollout_episodes: int | None = None, **overrides: Any) -> SB3Agent:
+    """PPO with other settings than the default ones.
+
+    Args:
+        rate: Factor on the learning rate.
+        rollout_episodes: Fewest episodes an update learns from; None for the default.
+        **overrides: Arguments of `PPO`; `policy_kwargs` are merged.
+    """
+
+    def settings(envs: VecEnv, budget: int) -> dict[str, Any]:
+        found = ppo_settings(envs, budget, rollout_episodes=rollout_episodes, **overrides)
+        return found | {"learning_rate": rate * found["learning_rate"]}
+
+    return SB3Agent(PPO, settings)
+
+
+default = variant()
+rate_third = variant(rate=1 / 3)
+rate_x3 = variant(rate=3.0)
+entropy_x3 = variant(ent_coef=0.01)
+entropy_x10 = variant(ent_coef=0.03)
+no_entropy = variant(ent_coef=0.0)
+rollout_16 = variant(rollout_episodes=16)
+rollout_32 = variant(rollout_episodes=32)
+epochs_4 = variant(n_epochs=4)
+epochs_4_rate_x3 = variant(n_epochs=4, rate=3.0)
+rollout_32_rate_x3 = variant(rollout_episodes=32, rate=3.0)
+table_only = variant(policy_kwargs={"table_scale": 30.0})
+mlp = variant(policy_kwargs={"net_arch": [64, 64]})
