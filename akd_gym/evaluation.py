@@ -6,9 +6,8 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from akd_gym.architecture import Cost, NetworkSpec, count_cost
 from akd_gym.errors import DeviceError, UnknownNameError
@@ -29,8 +28,7 @@ SMALL_IMAGES = 64
 """Up to this resolution, in pixels, students have the skeleton `small`, beyond it `mnasnet`."""
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """What is known of one candidate.
 
     Attributes:

@@ -42,15 +42,11 @@ class BlockRow(NamedTuple):
     Attributes:
         place: Of the row among all rows; choices that build the same block share it.
         name: Its piece of the architecture's string.
-        madds: What the network has more with it than with the blocks before it alone: multiply-adds of one image.
-        params: Likewise, parameters. The first block's hold stem and head, so that rows sum up to the network's.
         following: The rows of the next block by its choices.
     """
 
     place: int
     name: str
-    madds: int
-    params: int
     following: BlockOptions
 
 
@@ -66,12 +62,15 @@ class PlacedBlock(NamedTuple):
         in_channels: Channels that come in.
         block: What is built.
         choices: Its canonical choices.
+        cost: What the network has more with it than with the blocks before it alone. The first block's hold stem and
+            head, so that rows sum up to the network's.
     """
 
     number: int
     in_channels: int
     block: Block
     choices: Choices
+    cost: Cost
 
 
 class BlockTables:
@@ -153,6 +152,11 @@ class BlockTables:
                 table[place, space.num_features :] += [counts(layer) for counts in LAYER_COUNTS.values()]
         return table
 
+    @cached_property
+    def costs(self) -> NDArray[np.float64]:
+        """What each row adds to a network's multiply-adds of one image and to its parameters, shape (rows, 2)."""
+        return np.array([(placed.cost.madds, placed.cost.params) for placed in self.blocks], dtype=np.float64)
+
     def layers(self, placed: PlacedBlock) -> list[Layer]:
         """The layers of a block where it stands."""
         return list(replace(self._frame, stem_channels=placed.in_channels, blocks=(placed.block,)).layers())
@@ -172,14 +176,11 @@ class BlockTables:
                 grown = self._cost(network.blocks[: index + 1])
                 without = self._cost(network.blocks[:index])
                 start, stop = self._spans[index]
-                self.blocks.append(PlacedBlock(index, in_channels, block, self.space.choices(network)[start:stop]))
-                by_block[block] = BlockRow(
-                    len(self.blocks) - 1,
-                    str(block),
-                    grown.madds - without.madds,
-                    grown.params - without.params,
-                    self._rows((*before, *choices), block.channels),
-                )
+                own = self.space.choices(network)[start:stop]
+                added = Cost(grown.madds - without.madds, grown.params - without.params)
+                self.blocks.append(PlacedBlock(index, in_channels, block, own, added))
+                place, following = len(self.blocks) - 1, self._rows((*before, *choices), block.channels)
+                by_block[block] = BlockRow(place, str(block), following)
             known[choices] = by_block[block]
         return known
 

@@ -108,7 +108,8 @@ def card_page(card: Mapping[str, Any], figure: str) -> str:
         _AGAIN,
         _wrapped(
             f"Model `{card['hash']}`, data `{card['data_hash']}`. A model with another hash is another benchmark: give "
-            "the hash (`BenchEvaluator.hash`) with results."
+            "the hash (`BenchEvaluator.hash`) with results. The model that the package ships is the benchmark; a fit "
+            "to the same data on another machine agrees with it to about eight digits, not to the last bit."
         ),
     ]
     return "\n".join(sections) + "\n"

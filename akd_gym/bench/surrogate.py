@@ -218,9 +218,6 @@ def network_features(latency_ms: Array, architectures: Sequence[Choices]) -> Arr
     tables = bench_tables()
     if not architectures:
         return np.zeros((0, len(tables.feature_names) + len(LOGS)))
-    rows = [tables.look_up(choices) for choices in architectures]
-    places = np.array([[row.place for row in one] for one in rows])
-    madds = np.array([sum(row.madds for row in one) for one in rows])
-    params = np.array([sum(row.params for row in one) for one in rows])
-    logs = np.log(np.stack([madds, params, latency_ms[places].sum(1)], axis=1))
+    places = np.array([[row.place for row in tables.look_up(choices)] for choices in architectures])
+    logs = np.log(np.column_stack([tables.costs[places].sum(1), latency_ms[places].sum(1)]))
     return np.concatenate([tables.features[places].sum(1), logs], axis=1)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ class Matches(SyntheticEvaluator):
 
     def evaluate(self, choices: Sequence[Choices]) -> list[Evaluation]:
         return [
-            replace(evaluation, accuracy=sum(map(int.__eq__, own, self.wanted)) / len(self.wanted))
+            evaluation._replace(accuracy=sum(map(int.__eq__, own, self.wanted)) / len(self.wanted))
             for evaluation, own in zip(super().evaluate(choices), choices, strict=True)
         ]
 

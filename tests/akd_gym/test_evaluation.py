@@ -62,7 +62,7 @@ def training(evaluator: ProxyEvaluator, choices: Choices) -> TrainingRecord:
 
 def known(evaluation: Evaluation) -> Evaluation:
     """What an evaluation says when it is asked for again."""
-    return replace(evaluation, seconds=0.0, from_ledger=True)
+    return evaluation._replace(seconds=0.0, from_ledger=True)
 
 
 def test_a_candidate_is_trained_once_and_then_looked_up(make: Any, path: Path) -> None:
@@ -170,7 +170,7 @@ def test_the_same_evaluation_in_another_ledger_is_the_same(make: Any, tmp_path: 
     [first] = here.evaluate([REFERENCE])
     _, second = there.evaluate([SMALLEST, REFERENCE])  # not the first one trained
     assert not second.from_ledger
-    assert replace(second, seconds=first.seconds) == first
+    assert second._replace(seconds=first.seconds) == first
     assert training(there, REFERENCE).loss == training(here, REFERENCE).loss
 
 

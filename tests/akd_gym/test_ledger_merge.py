@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -141,9 +142,10 @@ def test_what_cannot_be_merged(one: Path, tmp_path: Path) -> None:
 
 
 def test_an_old_ledger_can_be_merged(tmp_path: Path) -> None:
-    with Ledger.open(ASSETS / "ledger-v1.sqlite", read_only=True) as old:
+    path = Path(shutil.copy(ASSETS / "ledger-v1.sqlite", tmp_path))
+    with Ledger.open(path, read_only=True) as old:
         counts = old.counts()
-    report = merge_ledgers([ASSETS / "ledger-v1.sqlite"], tmp_path / "all.sqlite")
+    report = merge_ledgers([path], tmp_path / "all.sqlite")
     assert report.added == counts
     with Ledger.open(tmp_path / "all.sqlite", read_only=True) as ledger:
         ledger.check()

@@ -26,10 +26,7 @@ class Broken(SyntheticEvaluator):
     """Every candidate diverges."""
 
     def evaluate(self, choices: Any) -> Any:
-        return [
-            dataclasses.replace(e, status="infeasible", reason="diverged", accuracy=None)
-            for e in super().evaluate(choices)
-        ]
+        return [e._replace(status="infeasible", reason="diverged", accuracy=None) for e in super().evaluate(choices)]
 
 
 class Milliseconds(SyntheticEvaluator):
@@ -42,9 +39,7 @@ class Milliseconds(SyntheticEvaluator):
 
     def evaluate(self, choices: Any) -> Any:
         return [
-            dataclasses.replace(
-                e, cost=e.cost / 1e6, cost_unit="ms", latency_ms=e.cost / 1e6, latency_kind="host", device="cpu"
-            )
+            e._replace(cost=e.cost / 1e6, cost_unit="ms", latency_ms=e.cost / 1e6, latency_kind="host", device="cpu")
             for e in super().evaluate(choices)
         ]
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -87,7 +86,7 @@ def test_infeasible_candidates_beside_feasible_ones() -> None:
     class Half(SyntheticEvaluator):
         def evaluate(self, choices: Any) -> Any:
             first, *rest = super().evaluate(choices)
-            return [dataclasses.replace(first, status="infeasible", reason="time_limit", accuracy=None), *rest]
+            return [first._replace(status="infeasible", reason="time_limit", accuracy=None), *rest]
 
     envs = make(Half())
     envs.reset()
