@@ -101,7 +101,10 @@ def terminal_table(standings: Sequence[Standing], title: str) -> Table:
     """The agents that have a place as a table for the terminal."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for head in ("", "agent", "regret", "95 % interval", "P(> random)", "evaluations", "seconds"):
-        table.add_column(head, justify="left" if head == "agent" else "right", no_wrap=True)
+        if head == "agent":  # alone gives way where the terminal is narrow
+            table.add_column(head, overflow="fold")
+        else:
+            table.add_column(head, justify="right", no_wrap=True)
     for standing in standings:
         if standing.place is None or standing.regret is None:
             continue
