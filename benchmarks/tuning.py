@@ -1,6 +1,6 @@
 """Variants of the default agent, to be compared on AKDBench by `akd compete`.
 
-    akd compete --agents benchmarks.tuning:default,benchmarks.tuning:rate_x3 --budget 1000 \
+    akd compete --agents ppo,benchmarks.tuning:untuned,benchmarks.tuning:rate_x3 --budget 1000 \
                 --first-seed 1000 --seeds 10 --out runs/tuning-1000
 
 Leaderboards have the seeds from 0 on, so what is tuned here is tuned on noise that they do not have. What was compared,
@@ -14,27 +14,32 @@ from typing import Any
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from akd_gym.agents.ppo import ppo_settings
+from akd_gym.agents.ppo import by_budget, ppo_settings
 from akd_gym.agents.sb3 import SB3Agent
 
+LEARNING_RATES = (3e-2, 3e-3, 1e-3)
+"""What PPO had before it was tuned on AKDBench, at `akd_gym.agents.ppo.ANCHOR_BUDGETS`."""
 
-def variant(*, rate: float = 1.0, rollout_episodes: int | None = None, **overrides: Any) -> SB3Agent:
-    """PPO with other settings than the default ones.
+UNTUNED: dict[str, Any] = {"rollout_episodes": 8, "n_epochs": 10, "ent_coef": 0.003}
+"""Likewise, at all budgets."""
+
+
+def variant(*, rate: float = 1.0, **changes: Any) -> SB3Agent:
+    """PPO with other settings than it had before it was tuned.
 
     Args:
         rate: Factor on the learning rate.
-        rollout_episodes: Fewest episodes an update learns from; None for the default.
-        **overrides: Arguments of `PPO`; `policy_kwargs` are merged.
+        **changes: Arguments of `ppo_settings`.
     """
 
     def settings(envs: VecEnv, budget: int) -> dict[str, Any]:
-        found = ppo_settings(envs, budget, rollout_episodes=rollout_episodes, **overrides)
-        return found | {"learning_rate": rate * found["learning_rate"]}
+        learning_rate = rate * by_budget(budget, LEARNING_RATES)
+        return ppo_settings(envs, budget, **(UNTUNED | {"learning_rate": learning_rate} | changes))
 
     return SB3Agent(PPO, settings)
 
 
-default = variant()
+untuned = variant()
 rate_third = variant(rate=1 / 3)
 rate_x3 = variant(rate=3.0)
 entropy_x3 = variant(ent_coef=0.01)
