@@ -11,16 +11,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
 from akd_gym.agents.ppo import by_budget, ppo_settings
+from akd_gym.agents.rnn import rnn_settings
 from akd_gym.agents.sb3 import SB3Agent
 
 LEARNING_RATES = (3e-2, 3e-3, 1e-3)
 """What PPO had before it was tuned on AKDBench, at `akd_gym.agents.ppo.ANCHOR_BUDGETS`."""
 
 UNTUNED: dict[str, Any] = {"rollout_episodes": 8, "n_epochs": 10, "ent_coef": 0.003}
+"""Likewise, at all budgets."""
+
+
+RNN_LEARNING_RATES = (3e-2, 1e-2, 3e-3)
+"""Those of the paper's agent before it was tuned."""
+
+RNN_UNTUNED: dict[str, Any] = {"rollout_episodes": 8, "ent_coef": 0.001}
 """Likewise, at all budgets."""
 
 
@@ -63,3 +72,26 @@ rollout_64 = variant(rollout_episodes=64)
 rollout_64_entropy_x10 = variant(rollout_episodes=64, ent_coef=0.03)
 rollout_128_rate_x3 = variant(rollout_episodes=128, rate=3.0)
 rollout_128_rate_x3_entropy_x10 = variant(rollout_episodes=128, rate=3.0, ent_coef=0.03)
+
+
+def rnn_variant(*, rate: float = 1.0, **changes: Any) -> SB3Agent:
+    """The paper's agent with other settings than it had before it was tuned.
+
+    Args:
+        rate: Factor on the learning rate.
+        **changes: Arguments of `rnn_settings`.
+    """
+
+    def settings(envs: VecEnv, budget: int) -> dict[str, Any]:
+        learning_rate = rate * by_budget(budget, RNN_LEARNING_RATES)
+        return rnn_settings(envs, budget, **(RNN_UNTUNED | {"learning_rate": learning_rate} | changes))
+
+    return SB3Agent(RecurrentPPO, settings)
+
+
+rnn_untuned = rnn_variant()
+rnn_rollout_32 = rnn_variant(rollout_episodes=32)
+rnn_rollout_32_entropy_x10 = rnn_variant(rollout_episodes=32, ent_coef=0.01)
+rnn_rollout_64_entropy_x10 = rnn_variant(rollout_episodes=64, ent_coef=0.01)
+rnn_rollout_64_entropy_x30 = rnn_variant(rollout_episodes=64, ent_coef=0.03)
+rnn_rollout_64_rate_third_entropy_x10 = rnn_variant(rollout_episodes=64, rate=1 / 3, ent_coef=0.01)
