@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
 
 from akd_gym.errors import AKDGymError, InvalidSettingError, UnknownNameError
+from akd_gym.user_modules import import_user_module
 
 Agent = Callable[[gym.Env[Any, Any], int, int], None]
 """`agent(env, budget, seed)`: plays at most `budget` episodes in an environment like `AKDSearch-v0`.
@@ -63,7 +60,7 @@ def load_agent(name: str) -> Agent:
     if not (module and attribute):
         raise UnknownNameError("agent", name, [*AGENTS, "module:function"])
     try:
-        found = getattr(_import(module), attribute)
+        found = getattr(import_user_module(module), attribute)
     except AKDGymError:
         raise
     except Exception as error:  # importing a module runs it: it can raise anything
@@ -73,22 +70,3 @@ def load_agent(name: str) -> Agent:
             f"The agent {name!r} must be a function (env, budget, seed), but got {type(found).__name__}."
         )
     return found
-
-
-def _import(module: str) -> ModuleType:
-    """Import a module, from the current directory where it is nowhere else.
-
-    An installed command does not look there, unlike `python -m`, and that is where users keep an agent they try.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:  # it was found; what it imports was not
-            raise
-    here = str(Path.cwd())
-    sys.path.append(here)
-    try:
-        importlib.invalidate_caches()  # the file may be younger than the last look
-        return importlib.import_module(module)
-    finally:
-        sys.path.remove(here)

@@ -1,4 +1,4 @@
-"""The images of a task, resident in memory as uint8, and their seeded stratified splits.
+"""The images of a task and their seeded stratified splits.
 
 `fashion` is inside the package: 12,000 Fashion-MNIST training images as the students' pool and 5,000 test
 images. Everything else is the user's own, on disk: nothing is ever downloaded.
@@ -7,7 +7,6 @@ images. Everything else is the user's own, on disk: nothing is ever downloaded.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,22 @@ from torch import Tensor
 
 from akd_gym import image_sources
 from akd_gym.errors import DataError, InvalidSettingError, UnknownNameError
-from akd_gym.image_sources import Pool
+from akd_gym.image_loading import check_memory, open_images
+from akd_gym.image_sources import FileOptions, Pool
+from akd_gym.image_streams import StreamedImageSet
+from akd_gym.images import Images, ImageSet
+
+__all__ = [
+    "DATA_NAMES",
+    "ImageSet",
+    "Images",
+    "TaskData",
+    "check_memory",
+    "draw_split",
+    "load_data",
+    "open_images",
+    "open_pools",
+]
 
 DATA_NAMES = (
     "fashion",
@@ -28,34 +42,15 @@ DATA_NAMES = (
     "fashion-mnist:PATH",
     "imagenet:PATH",
 )
-"""Every form a data set's name can take."""
+"""Every form a data set's name can take.
+
+Pictures in files (`imagefolder`, `imagenet`) take options after the path, joined by `&`: `?stream` or `?resident`, to
+decode them again and again or to hold them in memory (by default what their size suggests), and `?skip`, to leave out
+those that cannot be read instead of refusing the whole (`imagefolder:/data/birds?stream&skip`). What is left out does
+not change which others are drawn.
+"""
 SMALLEST_RESOLUTION = 8
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images in memory.
-
-    Args:
-        images: uint8 (N, C, H, W).
-        labels: int64 (N,), class numbers.
-        indices: int64 (N,), where each image stands in the pool it was drawn from.
-    """
-
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-
-    def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise DataError(f"Images must be uint8 (N, C, H, W), but got {_shape(self.images)}.")
-        for name in ("labels", "indices"):
-            value = getattr(self, name)
-            if value.dtype != torch.int64 or value.shape != (len(self.images),):
-                raise DataError(f"`{name}` must be int64 ({len(self.images)},), but got {_shape(value)}.")
-
-    def __len__(self) -> int:
-        return len(self.labels)
+_SCALE_SAMPLE = 256
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,10 @@ class TaskData:
         train: mini-train.
         val: mini-val, disjoint from `train`.
         test: Judged once, after the search; None when there is none.
-        fingerprint: Identity of the pixels and labels that the `indices` of `train` and `val` count within.
+        fingerprint: Identity of the pixels and labels that the `indices` of `train` and `val` count within. Of
+            streamed pictures it is that of the files drawn, by name and size: a picture that is replaced by another of
+            the very same size in bytes is not noticed.
+        left_out: Drawn pictures that cannot be read, each with the reason, where these were to be skipped.
 
     Raises:
         DataError: The parts do not fit each other, or a label is not one of the classes.
@@ -82,10 +80,11 @@ class TaskData:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    train: ImageSet
-    val: ImageSet
-    test: ImageSet | None
+    train: Images
+    val: Images
+    test: Images | None
     fingerprint: str
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_classes(self.name, self.class_names)
@@ -95,10 +94,10 @@ class TaskData:
             if images is None:
                 continue
             _check_labels(f"{self.name!r} ({part})", images.labels, self.num_classes)
-            if images.images.shape[1:] != (self.in_channels, self.resolution, self.resolution):
+            if images.shape != (self.in_channels, self.resolution, self.resolution):
                 raise DataError(
                     f"All images of {self.name!r} must be square and of one size, but {part} has "
-                    f"{tuple(images.images.shape[1:])} beside {tuple(self.train.images.shape[1:])}."
+                    f"{images.shape} beside {self.train.shape}."
                 )
         if len(self.mean) != self.in_channels or len(self.std) != self.in_channels or min(self.std) <= 0:
             raise DataError(f"`mean` and `std` of {self.name!r} must have one value a channel, `std` above 0.")
@@ -106,12 +105,12 @@ class TaskData:
     @property
     def in_channels(self) -> int:
         """Channels of an image."""
-        return self.train.images.shape[1]
+        return self.train.shape[0]
 
     @property
     def resolution(self) -> int:
         """Height and width of an image, pixels."""
-        return self.train.images.shape[2]
+        return self.train.shape[1]
 
 
 def load_data(
@@ -123,6 +122,7 @@ def load_data(
     split_seed: int = 0,
     resolution: int | None = None,
     root: Path | str | None = None,
+    threads: int | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> TaskData:
     """Load a task and draw its mini-train and mini-val, disjoint and stratified.
@@ -138,7 +138,9 @@ def load_data(
         resolution: Pixels a side that images are scaled to; None: as they are (of a folder: the shorter side
             of its first picture, at most 224).
         root: The PATH, when `name` has none.
-        announce: Told how many MiB are about to be decoded, for all but the embedded set.
+        threads: That decode pictures in files; None for one a core, at most 16.
+        announce: Told how many MiB are about to be decoded, for all but the embedded set, and which pictures are left
+            out.
 
     Raises:
         UnknownNameError: No such data set.
@@ -163,16 +165,15 @@ def load_data(
             raise DataError(f"The test set of {name!r} must have the classes of its training set, in both folders.")
         wanted = len(test_pool.labels) if test_size is None else min(test_size, len(test_pool.labels))
         test_positions, _ = draw_split(test_pool.labels, wanted, 0, split_seed)
-    count = train_size + val_size + (0 if test_positions is None else len(test_positions))
-    check_memory(name, count, pool.channels, side, None if name == "fashion" else announce)
-
-    train = _read(pool, train_positions, side)
-    val = _read(pool, val_positions, side)
-    test = None if test_pool is None or test_positions is None else _read(test_pool, test_positions, side)
+    parts = [(pool, train_positions), (pool, val_positions)]
+    if test_pool is not None and test_positions is not None:
+        parts.append((test_pool, test_positions))
+    announce = None if name == "fashion" else announce
+    (train, val, *tests), left_out = open_images(name, parts, side, threads=threads, announce=announce)
     if pool.mean is not None and pool.std is not None:
         mean, std = pool.mean, pool.std
     else:
-        mean, std = image_sources.channel_scale(train.images)
+        mean, std = image_sources.channel_scale(_sample(train))
     return TaskData(
         name=name,
         num_classes=len(pool.class_names),
@@ -181,8 +182,9 @@ def load_data(
         std=std,
         train=train,
         val=val,
-        test=test,
+        test=tests[0] if tests else None,
         fingerprint=_fingerprint(pool, train, val, side),
+        left_out=tuple(left_out),
     )
 
 
@@ -209,6 +211,9 @@ def open_pools(name: str, root: Path | str | None, *, with_test: bool) -> tuple[
         raise UnknownNameError("data set", name, DATA_NAMES)
     if kind == "fashion":
         return image_sources.embedded_fashion("pool"), image_sources.embedded_fashion("test") if with_test else None
+    options = FileOptions()
+    if kind in ("imagefolder", "imagenet"):
+        location, options = _split_options(location)
     location = location or (str(root) if root is not None else "")
     if not location:
         raise DataError(f"{name!r} needs to know where it is: {kind}:PATH.")
@@ -217,12 +222,13 @@ def open_pools(name: str, root: Path | str | None, *, with_test: bool) -> tuple[
         raise DataError(f"No folder at {path} for {name!r}.")
     if kind == "imagefolder":
         if not (path / "train").is_dir():
-            return image_sources.image_folder(path), None
+            return image_sources.image_folder(path, options), None
         tests = [path / part for part in ("val", "test") if (path / part).is_dir()]
-        test = image_sources.image_folder(tests[0]) if tests and with_test else None
-        return image_sources.image_folder(path / "train"), test
+        test = image_sources.image_folder(tests[0], options) if tests and with_test else None
+        return image_sources.image_folder(path / "train", options), test
     if kind == "imagenet":
-        return image_sources.imagenet(path, "train"), image_sources.imagenet(path, "val") if with_test else None
+        test = image_sources.imagenet(path, "val", options) if with_test else None
+        return image_sources.imagenet(path, "train", options), test
     if kind == "fashion-mnist":
         train = image_sources.fashion_mnist(path, "train")
         return train, image_sources.fashion_mnist(path, "t10k") if with_test else None
@@ -231,19 +237,48 @@ def open_pools(name: str, root: Path | str | None, *, with_test: bool) -> tuple[
     return train, image_sources.cifar(path, classes, "test") if with_test else None
 
 
-def _read(pool: Pool, positions: Tensor, resolution: int) -> ImageSet:
-    return ImageSet(pool.read(positions, resolution), pool.labels[positions], positions)
+def _split_options(location: str) -> tuple[str, FileOptions]:
+    """Split `PATH?OPTION&...`; a question mark before anything else belongs to the path."""
+    path, mark, words = location.rpartition("?")
+    asked = words.split("&")
+    if not mark or not set(asked) <= {"resident", "stream", "skip"}:
+        return location, FileOptions()
+    if {"resident", "stream"} <= set(asked):
+        raise InvalidSettingError(f"Pictures can be kept `resident` or in a `stream`, but {location!r} asks for both.")
+    return path, FileOptions("stream" in asked or (False if "resident" in asked else None), "skip" in asked)
 
 
-def _fingerprint(pool: Pool, train: ImageSet, val: ImageSet, resolution: int) -> str:
+def _sample(images: Images) -> Tensor:
+    """The pixels that mean and standard deviation are taken from: all in memory, else of 256 images spread evenly."""
+    if isinstance(images, ImageSet):
+        return images.images
+    rows = torch.arange(min(len(images), _SCALE_SAMPLE)) * len(images) // min(len(images), _SCALE_SAMPLE)
+    return torch.cat(list(images.batches(rows.split(32), torch.device("cpu"))))
+
+
+def _fingerprint(pool: Pool, train: Images, val: Images, resolution: int) -> str:
     """Identity of the pool at this resolution; where it was not read whole, of what was drawn from it."""
     if pool.fingerprint is not None:
         return pool.fingerprint if resolution == pool.resolution else f"{pool.fingerprint}-{resolution}px"
-    digest = hashlib.sha256(repr((pool.class_names, len(pool.labels), resolution)).encode())
+    digest = hashlib.sha256(repr((pool.class_names, len(pool.labels), resolution)).encode(errors="surrogateescape"))
     for part in (train, val):
-        for tensor in (part.images, part.labels, part.indices):
+        digest.update(_content(part))
+        for tensor in (part.labels, part.indices):
             digest.update(tensor.numpy().data)
     return digest.hexdigest()[:32]
+
+
+def _content(images: Images) -> bytes | memoryview:
+    """The pixels; of streamed pictures the names and sizes of their files."""
+    if isinstance(images, ImageSet):
+        return images.images.numpy().data
+    assert isinstance(images, StreamedImageSet)
+    digest = hashlib.sha256(b"streamed")
+    positions = images.indices.tolist()
+    for position in positions:
+        digest.update(images.files.name(position) + b"\0")
+    digest.update(images.files.stat(positions)[:, 0].tobytes())
+    return digest.digest()
 
 
 def _sizes(name: str, available: int, train_size: int | None, val_size: int | None) -> tuple[int, int]:
@@ -274,30 +309,3 @@ def _check_labels(what: str, labels: Tensor, num_classes: int) -> None:
             f"Labels of {what} must be between 0 and {num_classes - 1}, but {len(wrong)} are not: "
             f"the first is {labels[wrong[0]].item()}, of image {wrong[0].item()}."
         )
-
-
-def check_memory(name: str, count: int, channels: int, resolution: int, announce: Callable[[str], None] | None) -> None:
-    """Say the size before decoding, and refuse what would not leave the machine half of its free memory."""
-    mib = count * channels * resolution**2 / 2**20
-    free_mib = _available_memory_mib()
-    if mib > free_mib / 2:
-        raise DataError(
-            f"{count:,} images of {name!r} at {resolution} px need {mib:,.0f} MiB, more than half of the "
-            f"{free_mib:,.0f} MiB that are free: lower `train_size`, `val_size`, `test_size` or `resolution`."
-        )
-    if announce is not None:
-        announce(f"Loading {count:,} images of {name} at {resolution} px: {mib:,.0f} MiB")
-
-
-def _available_memory_mib() -> float:
-    """Memory that can be had without swapping, MiB."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) / 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -333,17 +333,15 @@ def prepare_training(
     Raises:
         AKDGymError: See `load_data`, `load_teacher` and `soft_labels`.
     """
-    from akd_gym.augment import AugmentRecipe
     from akd_gym.soft_labels import cache_dir, soft_labels
     from akd_gym.teachers import load_teacher
 
-    images = load_task_data(data, recipe)
+    images = load_task_data(data, recipe, announce=announce)
     loaded = load_teacher(teacher, images)
     labels = None
     if loaded is not None:
-        loaded.module.to(device)
-        augment = AugmentRecipe(recipe.augment_seed, recipe.shift, recipe.flip)
-        views = recipe.kept_views
+        loaded.to(device)
+        augment, views = recipe.augmentation(), recipe.kept_views
         labels = soft_labels(loaded, images.train, images.fingerprint, augment, views, cache_dir(), announce=announce)
     identity = {
         "kind": "training",

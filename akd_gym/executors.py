@@ -13,10 +13,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import lru_cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -57,13 +56,18 @@ class TrainingTask:
     soft_labels: SoftLabels | None = None
     device: str = "cpu"
 
-    def run(self, job: Job) -> TrainingRecord:
-        """Train one student here. An infeasible one is a record too."""
+    def run(self, job: Job, decode_threads: int | None = None) -> TrainingRecord:
+        """Train one student here. An infeasible one is a record too.
+
+        Args:
+            job: The student.
+            decode_threads: See `load_task_data`.
+        """
         from akd_gym.architecture import NetworkSpec
         from akd_gym.training import train_student
 
         start = time.perf_counter()
-        data = load_task_data(self.data, self.recipe)
+        data = load_task_data(self.data, self.recipe, decode_threads)
         try:
             outcome = train_student(
                 NetworkSpec.parse(job.architecture),
@@ -84,18 +88,37 @@ class TrainingTask:
         )
 
 
-@lru_cache(maxsize=2)
-def load_task_data(name: str, recipe: Recipe) -> TaskData:
-    """The data of a recipe, loaded once a process."""
+def load_task_data(
+    name: str, recipe: Recipe, decode_threads: int | None = None, announce: Callable[[str], None] | None = None
+) -> TaskData:
+    """The data of a recipe, loaded once a process.
+
+    Args:
+        name: See `load_data`.
+        recipe: Says how many images, which, and how large.
+        decode_threads: That decode pictures in files, if these are loaded now; see `load_data`.
+        announce: Told what takes time or space before it does, if they are loaded now.
+    """
     from akd_gym.data import load_data
 
-    return load_data(
-        name,
-        train_size=recipe.train_size,
-        val_size=recipe.val_size,
-        split_seed=recipe.split_seed,
-        resolution=recipe.resolution,
-    )
+    drawn = (name, recipe.train_size, recipe.val_size, recipe.split_seed, recipe.resolution)
+    if drawn not in _LOADED:
+        while len(_LOADED) >= _KEPT_LOADED:
+            _LOADED.pop(next(iter(_LOADED)))
+        _LOADED[drawn] = load_data(
+            name,
+            train_size=recipe.train_size,
+            val_size=recipe.val_size,
+            split_seed=recipe.split_seed,
+            resolution=recipe.resolution,
+            threads=decode_threads,
+            announce=announce,
+        )
+    return _LOADED[drawn]
+
+
+_LOADED: dict[tuple[object, ...], TaskData] = {}
+_KEPT_LOADED = 2
 
 
 class Executor(Protocol):
@@ -285,7 +308,7 @@ def serve(descriptor: int, parent: int) -> None:
     while True:
         try:
             task, job = connection.recv()
-            answer: TrainingRecord | AKDGymError = task.run(job)
+            answer: TrainingRecord | AKDGymError = task.run(job, decode_threads=1)  # other workers use other cores
         except EOFError:
             return
         except AKDGymError as error:

@@ -15,15 +15,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from akd_gym import picture_checks
 from akd_gym.errors import DataError
-from akd_gym.teacher_settings import FASHION_FULL_ROOT
+from akd_gym.picture_files import PictureFiles, decode
+from akd_gym.teachers.settings import FASHION_FULL_ROOT
 
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -31,6 +32,19 @@ FASHION_CLASSES = (
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGEST_DEFAULT_RESOLUTION = 224
 _FASHION_ASSETS = Path(__file__).parent / "assets" / "fashion"
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What a user asks of pictures in files, by words after the name of the data: `imagefolder:PATH?stream&skip`.
+
+    Attributes:
+        stream: Whether they are decoded again and again, or else resident in memory; None: by their size.
+        skip: Whether unreadable pictures are left out; they are refused otherwise.
+    """
+
+    stream: bool | None = None
+    skip: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,8 @@ class Pool:
         fingerprint: Identity of all pixels and labels; None where only reading every image could tell.
         mean: Per channel, of images / 255; None: to be computed from the images drawn for training.
         std: As `mean`.
+        files: Where the pictures are, if each is in a file of its own.
+        options: What the user asks of these.
     """
 
     labels: Tensor
@@ -56,6 +72,8 @@ class Pool:
     fingerprint: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    files: PictureFiles | None = None
+    options: FileOptions = FileOptions()
 
 
 def embedded_fashion(part: str) -> Pool:
@@ -109,18 +127,18 @@ def cifar(root: Path, classes: int, part: str) -> Pool:
     return _array_pool(images, torch.tensor(found.targets), tuple(found.classes))
 
 
-def image_folder(root: Path) -> Pool:
-    """Open a folder with one folder of pictures a class, read as RGB."""
+def image_folder(root: Path, options: FileOptions = FileOptions()) -> Pool:
+    """Open a folder with one folder of pictures a class, read as RGB. A class without pictures is refused."""
     from torchvision import datasets
 
     try:
         found = datasets.ImageFolder(str(root))
     except FileNotFoundError as error:
         raise DataError(f"{root} must hold one folder of pictures a class: {error}.") from error
-    return _file_pool(root, found.samples, tuple(found.classes))
+    return _file_pool(str(root), found.samples, tuple(found.classes), options)
 
 
-def imagenet(root: Path, part: str) -> Pool:
+def imagenet(root: Path, part: str, options: FileOptions = FileOptions()) -> Pool:
     """Open `"train"` or `"val"` of ImageNet 2012 as torchvision lays it out (and unpacks the archives)."""
     from torchvision import datasets
 
@@ -129,7 +147,7 @@ def imagenet(root: Path, part: str) -> Pool:
     except (RuntimeError, FileNotFoundError) as error:
         raise DataError(f"No ImageNet at {root}: {error}") from error
     names = tuple(names[0] for names in found.classes)
-    return _file_pool(root, found.samples, names, (IMAGENET_MEAN, IMAGENET_STD))
+    return _file_pool(str(root / part), found.samples, names, options, (IMAGENET_MEAN, IMAGENET_STD))
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -209,49 +227,45 @@ def _array_pool(
 
 
 def _file_pool(
-    root: Path,
+    root: str,
     samples: Sequence[tuple[str, int]],
     class_names: tuple[str, ...],
+    options: FileOptions,
     scale: tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None] = (None, None),
 ) -> Pool:
-    paths = [path for path, _ in samples]
-    first = _decode(paths[0], None)
-    if isinstance(first, str):
-        raise DataError(f"Unreadable picture {first}.")
-    resolution = min(LARGEST_DEFAULT_RESOLUTION, *first.shape[:2])
+    files = PictureFiles.below(root, (path for path, _ in samples))
 
-    def read(positions: Tensor, size: int) -> Tensor:
-        chosen = [paths[position] for position in positions.tolist()]
-        images = torch.empty((len(chosen), 3, size, size), dtype=torch.uint8)
+    def try_decode(position: int, side: int | None) -> np.ndarray | str:
+        try:
+            return decode(files.path(position), side)
+        except DataError as error:
+            return str(error)
+
+    def read(positions: Tensor, side: int) -> Tensor:
+        images = torch.empty((len(positions), 3, side, side), dtype=torch.uint8)
         broken = []
         with ThreadPoolExecutor() as workers:  # Pillow decodes outside the interpreter lock
-            for row, decoded in enumerate(workers.map(lambda path: _decode(path, size), chosen)):
+            for row, decoded in enumerate(workers.map(lambda own: try_decode(own, side), positions.tolist())):
                 if isinstance(decoded, str):
                     broken.append(decoded)
                 else:
                     images[row] = torch.from_numpy(decoded).permute(2, 0, 1)
         if broken:
-            more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-            raise DataError(
-                f"{len(broken)} unreadable pictures: {'; '.join(broken[:5])}{more}. Remove or replace them."
-            )
+            raise picture_checks.refuse(broken)
         return images
 
     labels = torch.tensor([label for _, label in samples])
-    return Pool(labels, class_names, 3, resolution, read, None, *scale)
+    mean, std = scale
+    resolution = _default_resolution(files, try_decode)
+    return Pool(labels, class_names, 3, resolution, read, None, mean, std, files, options)
 
 
-def _decode(path: str, size: int | None) -> Any:
-    """Decode a picture to uint8 (H, W, 3), its central square scaled to `size` if given; or say why not."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            if size is not None:
-                image.draft("RGB", (size, size))  # JPEG decodes straight to a smaller size, never below this one
-            picture = image.convert("RGB")
-        if size is not None:
-            picture = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
-        return np.array(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"{path} ({error})"
+def _default_resolution(files: PictureFiles, try_decode: Callable[[int, int | None], np.ndarray | str]) -> int:
+    """The shorter side of the first picture that can be read, at most 224."""
+    broken = []
+    for position in range(len(files)):
+        first = try_decode(position, None)
+        if not isinstance(first, str):
+            return min(LARGEST_DEFAULT_RESOLUTION, *first.shape[:2])
+        broken.append(first)
+    raise DataError(f"{files.root} must hold a readable picture, but has {picture_checks.tell_first(broken)}.")

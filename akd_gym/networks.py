@@ -2,6 +2,7 @@
 
 Paper: MnasNet: Platform-Aware Neural Architecture Search for Mobile - https://arxiv.org/abs/1807.11626
 Paper: Squeeze-and-Excitation Networks - https://arxiv.org/abs/1709.01507
+Paper: Searching for MobileNetV3 - https://arxiv.org/abs/1905.02244
 """
 
 from __future__ import annotations
@@ -13,22 +14,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from akd_gym.architecture import Layer, NetworkSpec
+from akd_gym.architecture import Activation, Layer, NetworkSpec
 
 NormLayer = Callable[[int], nn.Module]
 ActLayer = Callable[..., nn.Module]
+
+_ACTIVATIONS: dict[Activation, ActLayer] = {"relu6": nn.ReLU6, "hard_swish": nn.Hardswish}
+"""Those that an architecture names; a plain ReLU is whatever `act_layer` makes."""
 
 
 class SqueezeExcite(nn.Module):
     """Rescale channels by a gate computed from their means, `(B, C, H, W)` -> `(B, C, H, W)`."""
 
-    def __init__(self, channels: int, reduced_channels: int, act_layer: ActLayer = nn.ReLU) -> None:
+    def __init__(
+        self,
+        channels: int,
+        reduced_channels: int,
+        act_layer: ActLayer = nn.ReLU,
+        gate_layer: ActLayer = nn.Sigmoid,
+    ) -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.reduce = nn.Conv2d(channels, reduced_channels, 1)
         self.act = act_layer()
         self.expand = nn.Conv2d(reduced_channels, channels, 1)
-        self.gate = nn.Sigmoid()
+        self.gate = gate_layer()
 
     def forward(self, x: Tensor) -> Tensor:
         """Gate `x` of shape `(B, C, H, W)`."""
@@ -65,9 +75,10 @@ class StudentLayer(nn.Module):
 
     Args:
         layer: The layer to build.
-        act_layer: Makes the activation.
+        act_layer: Makes the activation where the block names no other than ReLU.
         norm_layer: Makes the normalisation from a channel count.
-        se_layer: Makes squeeze-and-excite from channels and reduced channels.
+        se_layer: Makes squeeze-and-excite from channels, reduced channels and `act_layer`; for MobileNetV3's also
+            from `gate_layer`.
     """
 
     def __init__(
@@ -79,6 +90,7 @@ class StudentLayer(nn.Module):
     ) -> None:
         super().__init__()
         block, mid = layer.block, layer.mid_channels
+        act = _ACTIVATIONS.get(block.act, act_layer)
 
         def spatial_conv(inputs: int, groups: int) -> nn.Conv2d:
             padding = block.kernel // 2
@@ -89,18 +101,19 @@ class StudentLayer(nn.Module):
             modules += [
                 spatial_conv(layer.in_channels, 1),
                 norm_layer(mid),
-                act_layer(),
+                act(),
             ]
         else:
-            if block.expansion > 1:
-                modules += [nn.Conv2d(layer.in_channels, mid, 1, bias=False), norm_layer(mid), act_layer()]
+            if layer.expands:
+                modules += [nn.Conv2d(layer.in_channels, mid, 1, bias=False), norm_layer(mid), act()]
             modules += [
                 spatial_conv(mid, mid),
                 norm_layer(mid),
-                act_layer(),
+                act(),
             ]
         if layer.se_channels:
-            modules.append(se_layer(mid, layer.se_channels, act_layer=act_layer))
+            gate = {"gate_layer": nn.Hardsigmoid} if block.se_style == "mobilenet_v3" else {}
+            modules.append(se_layer(mid, layer.se_channels, act_layer=act_layer, **gate))
         if block.op != "conv":
             modules += [nn.Conv2d(mid, block.channels, 1, bias=False), norm_layer(block.channels)]
         self.main = nn.Sequential(*modules)
@@ -118,7 +131,7 @@ class StudentLayer(nn.Module):
 class StudentNetwork(nn.Module):
     """The network of a `NetworkSpec`: `(B, in_channels, H, W)` -> logits `(B, num_classes)`.
 
-    `forward_features` gives the penultimate layer, `(B, head_channels)`, which feature distillation matches.
+    `forward_features` gives the penultimate layer, `(B, spec.feature_channels)`, which feature distillation matches.
     """
 
     def __init__(
@@ -143,28 +156,35 @@ class StudentNetwork(nn.Module):
                 bias=False,
             ),
             norm_layer(spec.stem_channels),
-            act_layer(),
+            _ACTIVATIONS.get(spec.stem_act, act_layer)(),
         )
         layers = list(spec.layers())
         self.layers = nn.Sequential(*(StudentLayer(layer, act_layer, norm_layer, se_layer) for layer in layers))
+        head_act = _ACTIVATIONS.get(spec.head_act, act_layer)
         self.head = nn.Sequential(
             nn.Conv2d(layers[-1].block.channels, spec.head_channels, 1, bias=False),
             norm_layer(spec.head_channels),
-            act_layer(),
+            head_act(),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(1),
         )
+        if spec.hidden_channels is not None:
+            self.head.extend([nn.Linear(spec.head_channels, spec.hidden_channels), head_act()])
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(spec.head_channels, num_classes)
+        self.classifier = nn.Linear(spec.feature_channels, num_classes)
         self.apply(_initialise)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Embed `x` of shape `(B, in_channels, H, W)` as `(B, head_channels)`."""
+        """Embed `x` of shape `(B, in_channels, H, W)` as `(B, spec.feature_channels)`."""
         return self.head(self.layers(self.stem(x)))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits `(B, num_classes)` of features `(B, spec.feature_channels)`."""
+        return self.classifier(self.dropout(features))
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify `x` of shape `(B, in_channels, H, W)`: logits `(B, num_classes)`."""
-        return self.classifier(self.dropout(self.forward_features(x)))
+        return self.classify(self.forward_features(x))
 
 
 def build_network(
@@ -184,7 +204,7 @@ def build_network(
         num_classes: Outputs of the classifier.
         in_channels: Channels of the input image.
         dropout: Dropout rate before the classifier.
-        act_layer: Makes every activation.
+        act_layer: Makes every activation for which the architecture names no other than ReLU.
         norm_layer: Makes every normalisation from a channel count.
         generator: If given, the initial weights are drawn from it and global random state is left alone.
     """

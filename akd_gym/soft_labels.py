@@ -3,9 +3,8 @@
 Running the teacher beside each student makes a distillation search three to four times as expensive as a
 plain one (paper, section 4). Here view v of image i is the same picture for everyone (`akd_gym.augment`), so
 its soft label is a constant: one pass of the teacher a view serves every candidate of every later search.
-Logits are stored, not
-probabilities: float16, whole when the classes are few; the K largest log-probabilities and the mass that is
-missing from them when the classes are many.
+Logits are stored, not probabilities: float16, whole when the classes are few; the K largest log-probabilities and the
+mass that is missing from them when the classes are many. They are expanded to all classes a batch at a time.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
+import math
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
@@ -27,16 +26,46 @@ from safetensors.torch import save
 from torch import Tensor
 
 from akd_gym.augment import AugmentRecipe
-from akd_gym.data import ImageSet
+from akd_gym.cache import cache_dir
+from akd_gym.data import Images
 from akd_gym.errors import CorruptFileError, InvalidSettingError, StorageError, TeacherError
 from akd_gym.files import write_atomically
 from akd_gym.teachers import Teacher
+
+__all__ = ["SoftLabels", "ViewLabels", "cache_dir", "repair", "soft_labels"]
 
 SCHEMA_VERSION = 1
 WHOLE_UP_TO = 100
 """With at most so many classes every logit is stored; with more, the `DEFAULT_TOP_K` largest."""
 DEFAULT_TOP_K = 10
-_IMAGES_A_PASS = 2048  # how many views are held in memory at a time while the teacher answers
+_IMAGES_A_PASS = 2048  # how many views are held in memory at a time while the teacher answers,
+_BYTES_A_PASS = 2**24  # or so many bytes of them, if that is fewer
+
+
+@dataclass(frozen=True)
+class ViewLabels:
+    """The soft labels of one view, as they are stored; indexed by rows as a tensor of logits would be.
+
+    Args:
+        tensors: `logits` (N, num_classes); or `log_top` and `classes` (N, K) with `log_missing` (N,).
+        num_classes: Classes a soft label covers.
+    """
+
+    tensors: dict[str, Tensor]
+    num_classes: int
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        """Logits of these images: float32 (B, num_classes); what is missing is spread over the classes not kept."""
+        chosen = {name: tensor[rows] for name, tensor in self.tensors.items()}
+        if "logits" in chosen:
+            return chosen["logits"].float()
+        log_top, classes, log_missing = (chosen[name] for name in ("log_top", "classes", "log_missing"))
+        spread = log_missing - math.log(self.num_classes - log_top.shape[1])
+        whole = spread[:, None].expand(-1, self.num_classes).clone()
+        return whole.scatter_(1, classes.long(), log_top.float())
 
 
 @dataclass(frozen=True)
@@ -55,38 +84,39 @@ class SoftLabels:
     num_images: int
     num_classes: int
 
-    def view(self, view: int, rows: Tensor | None = None) -> Tensor:
-        """Return the logits of one view: float32 (N, num_classes), in the order of the images asked for.
+    def open(self, view: int, device: torch.device | str = "cpu") -> ViewLabels:
+        """Open the labels of one view, checked once: on a CPU they stay in the file, mapped to memory.
 
         Args:
             view: Epoch or view number; taken modulo `views`.
-            rows: Only these positions, int64; None for all. Saves memory when the classes are many.
+            device: Where rows are asked for and logits are given.
 
         Raises:
             CorruptFileError: The file is damaged.
             StorageError: The file is gone or unreadable.
         """
         tensors = _read(_view_path(self.folder, view % self.views))
-        if rows is not None:
-            tensors = {name: tensor[rows] for name, tensor in tensors.items()}
-        if "logits" in tensors:
-            return tensors["logits"].float()
-        log_top, classes, log_missing = (tensors[name] for name in ("log_top", "classes", "log_missing"))
-        spread = log_missing - torch.tensor(float(self.num_classes - log_top.shape[1])).log()
-        whole = spread[:, None].expand(-1, self.num_classes).clone()
-        return whole.scatter_(1, classes.long(), log_top.float())
+        return ViewLabels({name: tensor.to(device) for name, tensor in tensors.items()}, self.num_classes)
 
+    def view(self, view: int, rows: Tensor | None = None) -> Tensor:
+        """Return the logits of one view: float32 (N, num_classes), in the order of the images asked for.
 
-def cache_dir() -> Path:
-    """Where soft labels are kept unless asked otherwise: `$AKD_GYM_CACHE`, else the user's cache folder."""
-    if chosen := os.environ.get("AKD_GYM_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "akd_gym"
+        Where the classes are many, all of them are large: `open` the view and ask for a batch at a time.
+
+        Args:
+            view: Epoch or view number; taken modulo `views`.
+            rows: Only these positions, int64; None for all.
+
+        Raises:
+            CorruptFileError: The file is damaged.
+            StorageError: The file is gone or unreadable.
+        """
+        return self.open(view)[slice(None) if rows is None else rows]
 
 
 def soft_labels(
     teacher: Teacher,
-    images: ImageSet,
+    images: Images,
     data_fingerprint: str,
     augment: AugmentRecipe,
     views: int,
@@ -159,13 +189,13 @@ def repair(root: Path) -> list[Path]:
     return removed
 
 
-def _key(teacher: Teacher, images: ImageSet, data_fingerprint: str, augment: AugmentRecipe, top_k: int | None) -> str:
+def _key(teacher: Teacher, images: Images, data_fingerprint: str, augment: AugmentRecipe, top_k: int | None) -> str:
     identity = {
         "schema": SCHEMA_VERSION,
         "teacher": teacher.weights_hash,
         "data": data_fingerprint,
         "images": hashlib.sha256(images.indices.numpy().astype("<i8").tobytes()).hexdigest(),
-        "augment": asdict(augment),
+        "augment": augment.identity(),
         "top_k": top_k,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
@@ -177,7 +207,7 @@ def _view_path(folder: Path, view: int) -> Path:
 
 def _compute(
     teacher: Teacher,
-    images: ImageSet,
+    images: Images,
     augment: AugmentRecipe,
     views: list[int],
     labels: SoftLabels,
@@ -205,9 +235,9 @@ def _compute(
     )
     for number, view in enumerate(views, start=1):
         parts = []
-        for start in range(0, len(images), _IMAGES_A_PASS):
-            part = slice(start, start + _IMAGES_A_PASS)
-            answer = teacher.logits(augment.view(images.images[part], images.indices[part], view)).cpu()
+        rows = torch.arange(len(images)).split(max(1, min(_IMAGES_A_PASS, _BYTES_A_PASS // math.prod(images.shape))))
+        for pictures in images.batches(rows, torch.device("cpu"), augment, view):
+            answer = teacher.logits(pictures).cpu()
             if not torch.isfinite(answer).all() or answer.abs().max() > torch.finfo(torch.float16).max:
                 raise TeacherError(
                     f"Teacher {teacher.name!r} must answer with finite logits within float16, "

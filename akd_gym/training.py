@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd  # the function: constructing the class loads a compiler of 150 MiB in every worker
 
 from akd_gym.architecture import NetworkSpec
-from akd_gym.augment import AugmentRecipe
-from akd_gym.data import ImageSet, TaskData
-from akd_gym.distill import KD, Distillation, HardLabels
+from akd_gym.data import TaskData
+from akd_gym.distill import KD, Batch, Distillation, HardLabels
+from akd_gym.distributed import ALONE, Peers
 from akd_gym.errors import InfeasibleCandidateError, InvalidSettingError
-from akd_gym.networks import build_network
-from akd_gym.recipes import Recipe
+from akd_gym.networks import StudentNetwork, build_network
+from akd_gym.recipes import Precision, Recipe
 from akd_gym.soft_labels import SoftLabels
+from akd_gym.student_answers import Normalise, ask, evaluate
+from akd_gym.torch_settings import check_device, cpu_settings, infeasible_on_failure
+from akd_gym.weight_average import WeightAverage
 
-_EVAL_BATCH = 256
+__all__ = [
+    "Normalise",
+    "Objective",
+    "TrainingOutcome",
+    "TrainingState",
+    "ask",
+    "build_student",
+    "check_device",
+    "cpu_settings",
+    "evaluate",
+    "images_a_part",
+    "infeasible_on_failure",
+    "step_sgd",
+    "train",
+    "train_student",
+]
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a training stands after an epoch: all that is needed to go on to the same result."""
+    """Where a training stands after an epoch: all that is needed to go on to the same result.
+
+    Attributes:
+        epoch: Epochs done.
+        network: State of the student; shares its memory.
+        method: State of what the method learns itself.
+        momentum: Of the optimizer, for the weights of the student and then of the method.
+        average: Running average of the student's state; empty without `Recipe.ema_decay`.
+    """
 
     epoch: int
     network: dict[str, Tensor]
+    method: dict[str, Tensor]
     momentum: list[Tensor]
+    average: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> dict[str, Tensor]:
+        """The student's state that is judged and kept."""
+        return self.average or self.network
 
 
 @dataclass(frozen=True)
@@ -79,39 +111,24 @@ def train_student(
     """
     start = time.perf_counter()
     device = torch.device(device)
-    method: Distillation = HardLabels() if soft_labels is None else KD(soft_labels, recipe.temperature, recipe.alpha)
+    method: Distillation = (
+        HardLabels(recipe.label_smoothing) if soft_labels is None else KD(soft_labels, recipe.temperature, recipe.alpha)
+    )
     with cpu_settings(threads), infeasible_on_failure():
         network = build_student(spec, data, seed, device)
         loss = train(network, data, recipe, method, seed=seed, deadline=start + recipe.time_limit_s)
-        accuracy = evaluate(network, data.val, data)
+        accuracy = evaluate(network, data.val, data, recipe.precision)
     return TrainingOutcome(accuracy, loss, time.perf_counter() - start, recipe.epochs)
 
 
-def check_device(name: str) -> torch.device:
-    """The torch device called `name`.
-
-    Raises:
-        InvalidSettingError: If there is none, or this machine does not have it.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0]
-        raise InvalidSettingError(
-            f"`device` must be one that torch can use here, such as cpu or cuda, but got {name!r}: {reason}"
-        ) from error
-    return device
-
-
-def build_student(spec: NetworkSpec, data: TaskData, seed: int, device: torch.device) -> nn.Module:
+def build_student(spec: NetworkSpec, data: TaskData, seed: int, device: torch.device) -> StudentNetwork:
     """Build a student for the data, its initial weights drawn by `seed`, in the memory format that trains fastest."""
     network = build_network(spec, data.num_classes, data.in_channels, generator=torch.Generator().manual_seed(seed))
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def train(
-    network: nn.Module,
+    network: StudentNetwork,
     data: TaskData,
     recipe: Recipe,
     method: Distillation,
@@ -120,8 +137,12 @@ def train(
     deadline: float = math.inf,
     resume: TrainingState | None = None,
     on_epoch: Callable[[TrainingState, float], None] | None = None,
+    on_step: Callable[[float, Tensor], None] | None = None,
+    peers: Peers = ALONE,
 ) -> float:
     """Train `network` in place; returns the mean loss of the last epoch.
+
+    With `recipe.ema_decay` the network ends as the running average of itself.
 
     Args:
         network: In channels-last format, on the device to train on.
@@ -132,48 +153,111 @@ def train(
         deadline: On the clock of `time.perf_counter`.
         resume: Continue from here, to the same result as without a break.
         on_epoch: Called after every epoch with the state and the mean loss.
+        on_step: Called after every step with the epochs done, a fraction of one counts too, and the loss of this
+            process's last part of the batch, still on the device.
+        peers: The processes that train this student together, each of which calls this function alike.
 
     Raises:
+        InvalidSettingError: If a batch cannot be shared out among parts and processes.
         InfeasibleCandidateError: If the loss is not finite or the deadline passes.
     """
     device = next(network.parameters()).device
-    augment = AugmentRecipe(recipe.augment_seed, recipe.shift, recipe.flip)
-    normalise = Normalise(data, device)
-    images, labels = data.train.images.to(device), data.train.labels.to(device)
-    batch_size = min(recipe.batch_size, len(labels))
+    labels = data.train.labels.to(device)
+    part_size = images_a_part(recipe, len(labels), peers.count)
+    batch_size = part_size * recipe.accumulate * peers.count
     steps = len(labels) // batch_size  # an epoch's last, smaller batch is left out: batch norm wants full ones
-    weights: list[Tensor] = list(network.parameters())
+    method.to(device)
+    weights: list[Tensor] = [*network.parameters(), *method.parameters()]
     momentum: list[Tensor | None] = [None] * len(weights)
     if resume is not None:
         network.load_state_dict(resume.network)
-        momentum = [torch.empty_like(own).copy_(kept) for own, kept in zip(weights, resume.momentum, strict=True)]
+        method.load_state_dict(resume.method)
+        if resume.momentum:  # else the recipe has none
+            momentum = [torch.empty_like(own).copy_(kept) for own, kept in zip(weights, resume.momentum, strict=True)]
+    first_epoch = 0 if resume is None else resume.epoch
+    average = WeightAverage(network, recipe.ema_decay, first_epoch * steps) if recipe.ema_decay else None
+    if average is not None and resume is not None:
+        average.load_state_dict(resume.average)
+    objective = peers.replicate(
+        Objective(network, method, Normalise(data, device), recipe.precision), recipe.accumulate, method.needs_features
+    )
     network.train()
+    objective.zero_grad()
     mean_loss = math.nan
-    for epoch in range(0 if resume is None else resume.epoch, recipe.epochs):
+    for epoch in range(first_epoch, recipe.epochs):
         view = epoch % recipe.kept_views
-        pictures = augment.view(images, data.train.indices, view)
-        method.begin_epoch(view, device)
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
-        order = order.to(device)
+        method.begin_epoch(epoch, view, device)
+        generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+        order = method.order(data.train.labels, part_size, generator)[: steps * batch_size]
+        parts = order.to(device).split(part_size)[peers.rank :: peers.count]
+        pictures = data.train.batches(parts, device, recipe.augmentation(), view)
         total_loss = torch.zeros((), device=device)
-        for step in range(steps):
-            rows = order[step * batch_size : (step + 1) * batch_size]
-            with mixed_precision(device):
-                logits = network(normalise(pictures[rows]))
-            loss = method.loss(logits.float(), labels[rows], rows)
-            network.zero_grad()
-            loss.backward()
-            step_sgd(weights, momentum, recipe, recipe.learning_rate_at(epoch + (step + 1) / steps))
+        for part, (rows, seen) in enumerate(zip(parts, pictures, strict=True), start=1):
+            loss = objective(seen, labels[rows], rows)
+            (loss / recipe.accumulate).backward()
             total_loss += loss.detach()
+            if part % recipe.accumulate:
+                continue
+            done = epoch + part / len(parts)
+            step_sgd(weights, momentum, recipe, recipe.learning_rate_at(done))
+            objective.zero_grad()
+            if average is not None:
+                average.update()
+            if on_step is not None:
+                on_step(done, loss.detach())
             if time.perf_counter() > deadline:
-                raise InfeasibleCandidateError("time_limit", f"after {epoch + step / steps:.1f} epochs")
-        mean_loss = float(total_loss) / steps
+                raise InfeasibleCandidateError("time_limit", f"after {done:.1f} epochs")
+        mean_loss = float(peers.mean(total_loss)) / len(parts)
         if not math.isfinite(mean_loss):
             raise InfeasibleCandidateError("diverged", f"the loss was {mean_loss} in epoch {epoch + 1}")
         if on_epoch is not None:
             kept = [buffer for buffer in momentum if buffer is not None]
-            on_epoch(TrainingState(epoch + 1, network.state_dict(), kept), mean_loss)
+            averaged = {} if average is None else average.state_dict()
+            on_epoch(TrainingState(epoch + 1, network.state_dict(), method.state_dict(), kept, averaged), mean_loss)
+    if average is not None:
+        network.load_state_dict(average.state_dict())
     return mean_loss
+
+
+def images_a_part(recipe: Recipe, images: int, processes: int = 1) -> int:
+    """How many images a process sees at once: a batch in equal parts, `recipe.accumulate` for each process.
+
+    Args:
+        recipe: How to train.
+        images: In mini-train; fewer than a batch make a smaller one.
+        processes: That share a batch.
+
+    Raises:
+        InvalidSettingError: If the processes do not divide the batch, or leave batch norm one image at a time.
+    """
+    parts = recipe.accumulate * processes
+    if recipe.batch_size % parts:
+        raise InvalidSettingError(
+            f"`batch_size` ({recipe.batch_size}) must be divisible by the parts that {processes} processes "
+            f"with `accumulate` {recipe.accumulate} make of it, but these are {parts}."
+        )
+    size = min(recipe.batch_size, images) // parts
+    if parts > 1 and size < 2:
+        raise InvalidSettingError(
+            f"A part of a batch must hold 2 images or more for batch norm, but a batch of "
+            f"{min(recipe.batch_size, images)} images makes {parts} parts (`accumulate` x processes)."
+        )
+    return size
+
+
+class Objective(nn.Module):
+    """From pictures and labels to the loss of a student by a method: all that is trained, as one module."""
+
+    def __init__(
+        self, network: StudentNetwork, method: Distillation, normalise: Normalise, precision: Precision | None
+    ) -> None:
+        super().__init__()
+        self.network, self.method, self.normalise, self.precision = network, method, normalise, precision
+
+    def forward(self, pictures: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """The loss of uint8 pictures (B, C, H, W) with labels (B,), at positions `rows` (B,) of mini-train."""
+        answer = ask(self.network, self.normalise(pictures), self.method.needs_features, self.precision)
+        return self.method.loss(answer, Batch(pictures, labels, rows))
 
 
 @torch.no_grad()
@@ -181,11 +265,12 @@ def step_sgd(weights: list[Tensor], momentum: list[Tensor | None], recipe: Recip
     """Change `weights` by their gradients, in place, and fill `momentum` at the first step.
 
     One fused kernel for all weights: on a CPU torch's `foreach` is a loop over them and takes twice as long. It goes
-    through memory and not by strides, so a buffer must lie as its weights do.
+    through memory and not by strides, so a buffer must lie as its weights do. Weights that the loss does not depend on
+    have no gradient, and decay.
     """
     sgd(
         weights,
-        [own.grad for own in weights],  # type: ignore[misc]  # after `backward` each has one
+        [torch.zeros_like(own) if own.grad is None else own.grad for own in weights],
         momentum,
         fused=True,
         weight_decay=recipe.weight_decay,
@@ -195,65 +280,3 @@ def step_sgd(weights: list[Tensor], momentum: list[Tensor | None], recipe: Recip
         nesterov=recipe.momentum > 0,
         maximize=False,
     )
-
-
-@torch.no_grad()
-def evaluate(network: nn.Module, images: ImageSet, data: TaskData) -> float:
-    """Top-1 accuracy of `network` on `images`, a fraction; leaves the network in evaluation mode."""
-    device = next(network.parameters()).device
-    normalise = Normalise(data, device)
-    network.eval()
-    correct = 0
-    for start in range(0, len(images), _EVAL_BATCH):
-        batch = images.images[start : start + _EVAL_BATCH].to(device)
-        with mixed_precision(device):
-            answers = network(normalise(batch)).argmax(1)
-        correct += int((answers == images.labels[start : start + _EVAL_BATCH].to(device)).sum())
-    return correct / len(images)
-
-
-class Normalise:
-    """uint8 `(B, C, H, W)` -> float32 of zero mean and unit variance, channels last, on `device`."""
-
-    def __init__(self, data: TaskData, device: torch.device) -> None:
-        mean, std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)
-        self.scale = (1 / (255 * std)).view(1, -1, 1, 1)
-        self.shift = (-mean / std).view(1, -1, 1, 1)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Normalise a batch."""
-        return torch.addcmul(self.shift, images.float(), self.scale).contiguous(memory_format=torch.channels_last)
-
-
-def mixed_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast: on a GPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-
-
-@contextlib.contextmanager
-def cpu_settings(threads: int) -> Iterator[None]:
-    """Run with so many torch threads and denormals flushed to zero (they cost up to 100 times as much)."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def infeasible_on_failure() -> Iterator[None]:
-    """Turn what a candidate can do to a machine into `InfeasibleCandidateError`."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        raise InfeasibleCandidateError("out_of_memory", str(error).splitlines()[0]) from error
-    except MemoryError as error:
-        raise InfeasibleCandidateError("out_of_memory", "the machine's memory") from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error):
-            raise InfeasibleCandidateError("out_of_memory", str(error).splitlines()[0]) from error
-        raise

@@ -34,7 +34,7 @@ from akd_gym.ledger_records import latency_ms
 from akd_gym.recipes import FULL_RECIPES, RECIPES, Recipe
 from akd_gym.reward import Reward
 from akd_gym.space import SearchSpace, make_space
-from akd_gym.teacher_settings import TEACHER_NETWORKS
+from akd_gym.teachers.settings import TEACHER_NETWORKS
 
 RESULTS = Path(__file__).with_name("proxy_study.json")
 HARD, FULL = "hard", "full"

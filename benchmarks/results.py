@@ -53,6 +53,15 @@ TARGETS: dict[str, Target] = {
         "proxy", "bare forward, backward, step and final evaluation seconds / proxy seconds", 0.95, at_least=True
     ),
     "proxy_speedup": Target("proxy", "candidates an hour / by a plain DataLoader loop", 3, at_least=True),
+    "folder_mib_a_thousand": Target(
+        "image_folder", "peak memory of a training on streamed pictures for a thousand more of them, MiB", 10
+    ),
+    "folder_vs_dataloader": Target(
+        "image_folder", "pictures a second, streamed / by a DataLoader, one decoder a core each", 1, at_least=True
+    ),
+    "folder_kd_cost_ratio": Target(
+        "image_folder", "proxy seconds with KD / with hard labels on streamed pictures, soft labels cached", 1.05
+    ),
     "search_peak_mib": Target("memory", "peak memory of a worker of the default search beyond torch's own, MiB", 300),
     "ledger_lookup_us": Target("ledger", "median look-up among 1,000,000 evaluations, microseconds", 100),
     "phone_overhead_s": Target("phone_overhead", "seconds a candidate on a phone beyond the benchmark itself", 0.5),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,6 +14,25 @@ from akd_gym.device_lab import tflite_operators as operators
 from akd_gym.device_lab.tflite_windows import SAME, VALID, Window
 from akd_gym.device_lab.tflite_writer import ACTIVATIONS, TFLiteWriter
 from akd_gym.errors import ExportError
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A whole network as TFLite operators, ready to be written.
+
+    Args:
+        writer: Holds tensors and operators.
+        inputs: Tensor by the name that the signature gives it.
+        outputs: Likewise.
+    """
+
+    writer: TFLiteWriter
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+
+    def write(self, description: str) -> bytes:
+        """The file."""
+        return self.writer.finish(self.inputs, self.outputs, description=description)
 
 
 class Lowering:
@@ -28,8 +48,13 @@ class Lowering:
         self._graph = graph
         self._tensors: dict[fx.Node, int] = {}
 
-    def run(self, input_shape: tuple[int, ...], description: str) -> bytes:
-        """Lowers the whole graph for an input of (1, C, H, W) and writes the file."""
+    @property
+    def tensors(self) -> Mapping[fx.Node, int]:
+        """The tensor that holds what a node gives; of nodes that became one operator, what the last one gives."""
+        return self._tensors
+
+    def lower(self, input_shape: tuple[int, ...]) -> Graph:
+        """Lowers the whole graph for an input of (1, C, H, W)."""
         inputs: dict[str, int] = {}
         for node in self._graph.nodes:
             if node in self._tensors:
@@ -43,7 +68,7 @@ class Lowering:
                 (result,) = node.args
                 if not isinstance(result, fx.Node):
                     raise ExportError(f"The module must return one tensor, but it returns {type(result).__name__}.")
-                return self.writer.finish(inputs, {"output": self._tensors[result]}, description=description)
+                return Graph(self.writer, inputs, {"output": self._tensors[result]})
             else:
                 self._lower(node)
         raise AssertionError("an fx graph ends with its output")

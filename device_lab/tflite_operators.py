@@ -191,6 +191,21 @@ def sigmoid(low: Lowering, node: fx.Node) -> Result:
     return _unary(low, node, "LOGISTIC")
 
 
+def hard_swish(low: Lowering, node: fx.Node) -> Result:
+    """The input times its hard sigmoid."""
+    return _unary(low, node, "HARD_SWISH")
+
+
+def hard_sigmoid(low: Lowering, node: fx.Node) -> Result:
+    """min(max(x + 3, 0), 6) / 6: TFLite has no operator of this name."""
+    x = low.tensor(node)
+    three, sixth = (
+        low.writer.constant(name, np.array([value], np.float32)) for name, value in (("three", 3), ("sixth", 1 / 6))
+    )
+    clipped = _arithmetic(low, "ADD", x, three, f"{node.name}.relu6", ACTIVATIONS["relu6"])
+    return node, _arithmetic(low, "MUL", clipped, sixth, node.name)
+
+
 def add(low: Lowering, node: fx.Node, other: Any, alpha: float = 1) -> Result:
     """The sum of two tensors."""
     if alpha != 1:
@@ -286,6 +301,8 @@ MODULES: dict[type[nn.Module], tuple[Callable[..., Result], tuple[str, ...]]] = 
     nn.ReLU: (relu, ()),
     nn.ReLU6: (relu6, ()),
     nn.Sigmoid: (sigmoid, ()),
+    nn.Hardswish: (hard_swish, ()),
+    nn.Hardsigmoid: (hard_sigmoid, ()),
     nn.AvgPool2d: (avg_pool, _POOL),
     nn.AdaptiveAvgPool2d: (adaptive_avg_pool, ("output_size",)),
     nn.Flatten: (flatten, ("start_dim", "end_dim")),
@@ -297,6 +314,8 @@ MODULES: dict[type[nn.Module], tuple[Callable[..., Result], tuple[str, ...]]] = 
 FUNCTIONS: dict[Any, Callable[..., Result]] = {  # functions by object, methods by name
     **dict.fromkeys((F.relu, torch.relu, "relu", "relu_"), relu),
     F.relu6: relu6,
+    F.hardswish: hard_swish,
+    F.hardsigmoid: hard_sigmoid,
     **dict.fromkeys((F.sigmoid, torch.sigmoid, "sigmoid", "sigmoid_"), sigmoid),
     **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), add),
     **dict.fromkeys((operator.mul, operator.imul, torch.mul, "mul", "mul_"), mul),

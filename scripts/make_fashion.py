@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from akd_gym.image_sources import FASHION_CLASSES, pool_fingerprint, read_idx
-from akd_gym.teacher_settings import FASHION_FULL_ROOT
+from akd_gym.teachers.settings import FASHION_FULL_ROOT
 
 ASSETS = Path(__file__).resolve().parent.parent / "akd_gym" / "assets" / "fashion"
 SEED = 2020

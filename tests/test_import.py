@@ -13,13 +13,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 RANKS = {
-    "errors": 0, "files": 0, "architecture": 0, "space": 0,
+    "errors": 0, "files": 0, "user_modules": 0, "channels": 0, "architecture": 0, "space": 0,
     "reward": 1, "ledger": 1, "networks": 1,
     "device_lab": 2,
     "evaluation": 4, "executors": 4, "bench": 4,
     "envs": 5,
     "agents": 6,
-    "cli": 7,
+    "cli": 7, "__main__": 7,
 }  # fmt: skip
 """A module may import those of its own rank or a lower one; what is not named has rank 3, but for `analysis`."""
 
@@ -83,7 +83,16 @@ def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted((ROOT / "akd_gym").glob("*.py")):
         if path.stem != "__init__":
             yield path.stem, path
-    for folder in ("agents", "envs", "device_lab", "akd_gym/analysis", "akd_gym/bench", "akd_gym/cli"):
+    for folder in (
+        "agents",
+        "envs",
+        "device_lab",
+        "akd_gym/analysis",
+        "akd_gym/bench",
+        "akd_gym/cli",
+        "akd_gym/distill",
+        "akd_gym/teachers",
+    ):
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield Path(folder).name, path
 

@@ -89,8 +89,7 @@ class BenchEvaluator:
         if seed < 0:
             raise InvalidSettingError(f"`seed` must not be negative, but got {seed}.")
         self._noise_seed = int(seed)
-        key = (self._noise_seed % 2**128).to_bytes(16, "little")  # Gymnasium takes seeds of any size
-        self._keyed = hashlib.blake2b(digest_size=8, key=key)
+        self._key = (self._noise_seed % 2**128).to_bytes(16, "little")  # Gymnasium takes seeds of any size
 
     def reference_cost(self) -> float:
         """Latency of the space's reference architecture, in milliseconds."""
@@ -142,9 +141,8 @@ class BenchEvaluator:
 
     def _draw(self, name: str) -> int:
         """Which residual a network's noise is."""
-        digest = self._keyed.copy()
-        digest.update(name.encode())
-        return int.from_bytes(digest.digest(), "little") % len(self._residuals)
+        digest = hashlib.blake2b(name.encode(), digest_size=8, key=self._key).digest()
+        return int.from_bytes(digest, "little") % len(self._residuals)
 
 
 class _Bend:

@@ -16,16 +16,20 @@ from rich.console import Console
 from rich.markup import escape
 
 from akd_gym.agents.settings import PRESETS, SearchSettings, read_settings, settings_for
+from akd_gym.cli.baseline import Baseline
 from akd_gym.cli.bench import Bench
 from akd_gym.cli.compete import Compete, Leaderboard
+from akd_gym.cli.export import Export
 from akd_gym.cli.latency import Latency
 from akd_gym.cli.measure import Measure
 from akd_gym.cli.merge import Merge
 from akd_gym.cli.phones import Phones
 from akd_gym.cli.repair import Repair
+from akd_gym.cli.retrieve import Retrieve
 from akd_gym.cli.search import Finalists, Search
-from akd_gym.cli.students import Evaluate, Export, Train
+from akd_gym.cli.students import Evaluate
 from akd_gym.cli.teachers import Teacher
+from akd_gym.cli.train import Train
 from akd_gym.errors import AKDGymError
 
 
@@ -79,6 +83,7 @@ def _commands(argv: Sequence[str]) -> Any:
         command("leaderboard", Leaderboard),
         command("train", Train),
         command("export", Export),
+        command("baseline", Baseline),
         command("measure", Measure),
         command("latency", Latency),
         command("phones", Phones),
@@ -86,6 +91,7 @@ def _commands(argv: Sequence[str]) -> Any:
         command("bench", Bench),
         command("merge", Merge),
         command("repair", Repair),
+        command("retrieve", Retrieve),
     ]
 
 

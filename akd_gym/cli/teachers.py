@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from akd_gym.teacher_settings import TEACHER_ASSETS, TEACHER_NETWORKS, TeacherTrainingSettings
+from akd_gym.teachers.settings import TEACHER_ASSETS, TEACHER_NETWORKS, TeacherTrainingSettings
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,9 @@ class TrainTeacher:
 
     Writes NAME.safetensors and its record NAME.json; the weights are a teacher of `akd search` as
     file:OUT/NAME.safetensors@NAME. A training that was stopped goes on from its last whole epoch.
+
+    With --anchors N also NAME.anchor1.safetensors to NAME.anchorN-1.safetensors, checkpoints on the way to it, which
+    `akd train --method rco` follows. They are teachers too: file:OUT/NAME.anchor1.safetensors@NAME.
 
     The defaults are what made the shipped teachers. Those need the whole of Fashion-MNIST, of which the embedded pool
     is a part: the Debian package dataset-fashion-mnist, or --data-root.
@@ -31,7 +34,7 @@ class TrainTeacher:
 
     def __call__(self, console: Console) -> None:
         """Train, saying how far it is."""
-        from akd_gym.teacher_training import train_teacher
+        from akd_gym.teachers.training import train_teacher
 
         try:
             train_teacher(self.settings, announce=lambda text: console.print(text, highlight=False))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def test_candidates_that_are_infeasible_are_borne(play: Any, agent: Any) -> None
     class HalfInfeasible(SyntheticEvaluator):
         def evaluate(self, choices: Sequence[Choices]) -> list[Evaluation]:
             return [
-                replace(one, status="infeasible", reason="diverged", accuracy=None, cost=None) if own[0] < 2 else one
+                one._replace(status="infeasible", reason="diverged", accuracy=None, cost=None) if own[0] < 2 else one
                 for one, own in zip(super().evaluate(choices), choices, strict=True)
             ]
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 import akd_gym.data
+import akd_gym.image_loading
 from akd_gym.data import DATA_NAMES, ImageSet, draw_split, load_data
 from akd_gym.errors import DataError, InvalidSettingError, UnknownNameError
 from akd_gym.image_sources import channel_scale, embedded_source_indices, pool_fingerprint, read_idx
@@ -267,8 +268,8 @@ def test_sizes_must_fit(pictures: Path) -> None:
 
 
 def test_more_than_half_of_the_free_memory_is_refused(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(akd_gym.data, "_available_memory_mib", lambda: 1.0)
-    with pytest.raises(DataError, match=r"24 images .* need 3 MiB, more than half of the 1 MiB"):
+    monkeypatch.setattr(akd_gym.image_loading, "_available_memory_mib", lambda: 1.0)
+    with pytest.raises(DataError, match=r"24 images .* need 3 MiB, more than half of the 1 MiB .*`\?stream`"):
         load_data(f"imagefolder:{pictures}", resolution=224)
 
 

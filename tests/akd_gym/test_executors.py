@@ -29,7 +29,7 @@ class Script:
     folder: Path
     recipe: Recipe = field(default_factory=lambda: Recipe(time_limit_s=0.5))
 
-    def run(self, job):
+    def run(self, job, decode_threads=None):
         flag = self.folder / "flag"
         if job.architecture == "kill" or (job.architecture == "kill once" and not flag.exists()):
             flag.touch()

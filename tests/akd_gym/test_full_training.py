@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from akd_gym.errors import CorruptFileError, InfeasibleCandidateError, RunMismat
 from akd_gym.full_training import CHECKPOINT, RECORD, STUDENT, load_student, train_fully
 from akd_gym.recipes import Recipe
 from akd_gym.space import make_space
-from akd_gym.teacher_networks import build_teacher_network
+from akd_gym.teachers.networks import build_teacher_network
 from akd_gym.training import evaluate
 
 SPACE = make_space("akd", "small")
@@ -107,6 +108,12 @@ def test_student_and_record_say_what_was_trained(
     assert (about["resolution"], about["channels"]) == ("28", "1")
 
     record = strict_json(tmp_path / RECORD)
+    assert record["schema_version"] == 1
+    content = result.student.read_bytes()
+    assert record["files"] == {STUDENT: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
+    assert (record["train_images"], record["val_images"], record["test_images"]) == (128, 100, 150)
+    assert (record["val_top5"], record["test_top5"]) == (result.val_top5, result.test_top5)
+    assert (record["resolution"], record["channels"], record["classes"]) == (28, 1, list(data.class_names))
     assert (record["architecture"], record["teacher"], record["seed"]) == (str(SPEC), teacher, 3)
     assert (record["data"], record["fingerprint"]) == ("fashion", data.fingerprint)
     assert (record["val_accuracy"], record["test_accuracy"]) == (result.val_accuracy, result.test_accuracy)
@@ -118,7 +125,9 @@ def test_student_and_record_say_what_was_trained(
 def test_data_without_a_test_set(data: TaskData, recipe: Recipe, tmp_path: Path) -> None:
     result = train_fully(SPEC, replace(data, test=None), replace(recipe, epochs=2), tmp_path)
     assert result.test_accuracy is None
-    assert strict_json(tmp_path / RECORD)["test_accuracy"] is None
+    assert result.test_top5 is None
+    record = strict_json(tmp_path / RECORD)
+    assert [record[f"test_{what}"] for what in ("accuracy", "top5", "images")] == [None] * 3
 
 
 def test_the_checkpoint_of_another_training_is_refused_and_kept(data: TaskData, recipe: Recipe, tmp_path: Path) -> None:
@@ -129,7 +138,7 @@ def test_the_checkpoint_of_another_training_is_refused_and_kept(data: TaskData, 
         ("architecture", OTHER, recipe, {}),
         ("recipe", SPEC, replace(recipe, learning_rate=0.2), {}),
         ("seed", SPEC, recipe, {"seed": 1}),
-        ("recipe, teacher, teacher_weights", SPEC, recipe, {"teacher": "shipped:resnet"}),
+        ("method, recipe, teacher, teacher_weights", SPEC, recipe, {"teacher": "shipped:resnet"}),
     ]:
         with pytest.raises(RunMismatchError, match=f"a training with other {expected}: take another"):
             train_fully(spec, data, other_recipe, tmp_path, **options)
@@ -173,6 +182,15 @@ def test_a_student_that_cannot_be_loaded_is_named(data: TaskData, recipe: Recipe
     student = train_fully(SPEC, data, replace(recipe, epochs=2), tmp_path).student
     with pytest.raises(RunMismatchError, match=r"holds weights of 'stem_.*not of 'stem_"):
         load_student(student, OTHER)
+    content = bytearray(student.read_bytes())
+    content[-1] ^= 1
+    student.write_bytes(content)
+    with pytest.raises(CorruptFileError, match=r"must have the SHA-256 that record\.json beside it says"):
+        load_student(student, SPEC)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    student = student.rename(alone / STUDENT)
+    load_student(student, SPEC)  # where nothing says what it should be
     student.write_bytes(student.read_bytes()[:-100])
     with pytest.raises(CorruptFileError, match="must be a student that `akd train` wrote"):
         load_student(student, SPEC)

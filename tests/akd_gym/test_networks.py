@@ -47,9 +47,13 @@ def test_any_network_at_any_resolution_costs_what_is_counted_without_building_it
     assert cost.params == sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
+_ACTS = st.sampled_from(["relu", "relu6", "hard_swish"])
+_EXPANSIONS = st.integers(1, 6) | st.decimals(1, 6, places=2).map(float)
+
+
 @st.composite
 def specs(draw):
-    """Networks of anybody's space: any width, kernel, stride, expansion, skip and squeeze-and-excite."""
+    """Any network of the grammar: any width, kernel, stride, expansion, skip, activation and squeeze-and-excite."""
     blocks = []
     for _ in range(draw(st.integers(1, 4))):
         op = draw(st.sampled_from(["conv", "sepconv", "mbconv"]))
@@ -59,23 +63,28 @@ def specs(draw):
                 layers=draw(st.integers(1, 3)),
                 kernel=draw(st.sampled_from([1, 3, 5, 7])),
                 stride=draw(st.integers(1, 3)),
-                expansion=draw(st.integers(1, 6)) if op == "mbconv" else 1,
+                expansion=draw(_EXPANSIONS) if op == "mbconv" else 1,
                 channels=draw(st.integers(1, 24)),
                 skip=draw(st.sampled_from(["none", "identity", "pool"])),
                 se=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+                se_style=draw(st.sampled_from(["mnasnet", "mobilenet_v3"])),
+                act=draw(_ACTS),
             )
         )
     stem = {"stem_kernel": draw(st.sampled_from([1, 3, 5])), "stem_stride": draw(st.integers(1, 4))}
     channels = {"stem_channels": draw(st.integers(1, 24)), "head_channels": draw(st.integers(1, 40))}
-    return NetworkSpec(**stem, **channels, blocks=tuple(blocks))
+    hidden = {"hidden_channels": draw(st.none() | st.integers(1, 20))}
+    acts = {"stem_act": draw(_ACTS), "head_act": draw(_ACTS)}
+    return NetworkSpec(**stem, **channels, **hidden, **acts, blocks=tuple(blocks))
 
 
 @settings(max_examples=100, deadline=None)
 @given(spec=specs(), resolution=st.integers(1, 40), channels=st.integers(1, 4))
 def test_any_width_round_trips_builds_and_costs_what_is_counted(spec, resolution, channels):
-    assert NetworkSpec.parse(str(spec)) == NetworkSpec.from_json(spec.to_json()) == spec
     canonical = spec.canonical()
-    assert canonical.canonical() == canonical
+    assert NetworkSpec.parse(str(canonical)) == NetworkSpec.from_json(canonical.to_json()) == canonical
+    assert NetworkSpec.parse(str(spec)).canonical() == canonical == canonical.canonical()
+    assert NetworkSpec.from_json(spec.to_json()) == spec
     network = build_network(spec, 3, channels, generator=torch.Generator().manual_seed(0))
     images = torch.rand(2, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
     madds, logits = count_while_running(network, images)
@@ -137,6 +146,24 @@ def test_weights_come_from_the_generator_alone():
     torch.manual_seed(2)
     second = build_network(spec, 10, 1, generator=torch.Generator().manual_seed(7))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_weights_of_a_seed_never_change():
+    """Every ledger's accuracies are of these initial weights; the sums are of what version 0.1 drew."""
+    space = make_space("akd", "small")
+    network = build_network(space.network(space.reference), 10, 1, generator=torch.Generator().manual_seed(7))
+    sums = [weight.detach().double().sum().item() for weight in network.parameters() if weight.dim() > 1]
+    assert sums[:3] == pytest.approx([-2.68852029, -6.80237356, 6.49612433], rel=1e-6)
+    assert sum(sums) == pytest.approx(70.0894682, rel=1e-6)
+
+
+def test_named_activations_and_gates_are_built():
+    text = "stem_k3_s1_c8_nhs ir_r1_k3_s1_e2_c8_hse0.25_nr6_id ds_r1_k3_s1_c8_se0.25_id head_c16_f8_nhs"
+    network = build_network(NetworkSpec.parse(text), 10, 1)
+    kinds = [type(module) for module in network.modules()]
+    counts = {nn.Hardswish: 3, nn.ReLU6: 2, nn.ReLU: 3, nn.Hardsigmoid: 1, nn.Sigmoid: 1, nn.Linear: 2}
+    assert {kind: kinds.count(kind) for kind in counts} == counts
+    assert network.forward_features(torch.zeros(2, 1, 9, 9)).shape == (2, network.spec.feature_channels) == (2, 8)
 
 
 def test_layers_can_be_exchanged():

@@ -1,6 +1,8 @@
 """Cached soft labels: equal to the live teacher, paid for once, whole or not there."""
 
 import errno
+import hashlib
+import json
 import os
 import pickle
 import shutil
@@ -21,7 +23,7 @@ from akd_gym.augment import AugmentRecipe
 from akd_gym.data import ImageSet, TaskData, load_data
 from akd_gym.errors import CorruptFileError, InvalidSettingError, StorageError, TeacherError
 from akd_gym.soft_labels import SoftLabels, cache_dir, repair, soft_labels
-from akd_gym.teachers import Teacher, load_teacher
+from akd_gym.teachers import NetworkTeacher, Teacher, load_teacher
 
 RECIPE = AugmentRecipe(seed=2)
 
@@ -53,7 +55,7 @@ class CountingNet(nn.Module):
 
 
 def counting_teacher(num_classes: int = 10) -> Teacher:
-    return Teacher("counting", CountingNet(num_classes), f"hash{num_classes}", num_classes, 1, (0.3,), (0.35,))
+    return NetworkTeacher("counting", CountingNet(num_classes), f"hash{num_classes}", num_classes, 1, (0.3,), (0.35,))
 
 
 def compute(teacher: Teacher, data: TaskData, root: Path, views: int = 2, **options: Any) -> SoftLabels:
@@ -121,7 +123,7 @@ def test_the_size_announced_is_the_size_written(data: TaskData, tmp_path: Path) 
 
 def test_key_separates_teachers_recipes_data_and_images(data: TaskData, tmp_path: Path) -> None:
     base = counting_teacher()
-    other_teacher = Teacher("counting", CountingNet(10), "another hash", 10, 1, (0.3,), (0.35,))
+    other_teacher = NetworkTeacher("counting", CountingNet(10), "another hash", 10, 1, (0.3,), (0.35,))
     folders = {
         compute(base, data, tmp_path).folder,
         compute(other_teacher, data, tmp_path).folder,
@@ -131,6 +133,51 @@ def test_key_separates_teachers_recipes_data_and_images(data: TaskData, tmp_path
         soft_labels(base, data.val, data.fingerprint, RECIPE, 1, tmp_path).folder,
     }
     assert len(folders) == 6
+
+
+def test_keys_of_before_still_hold(data: TaskData, tmp_path: Path) -> None:
+    """What was computed before there were crops is found again."""
+    identity = {
+        "schema": 1,
+        "teacher": "hash10",
+        "data": data.fingerprint,
+        "images": hashlib.sha256(data.train.indices.numpy().tobytes()).hexdigest(),
+        "augment": {"seed": 2, "shift": 2, "flip": True},
+        "top_k": None,
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    assert compute(counting_teacher(), data, tmp_path).folder.name == key
+
+
+@pytest.mark.parametrize("classes", [10, 300])
+def test_an_open_view_gives_rows_and_is_checked_once(
+    classes: int, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = compute(counting_teacher(classes), data, tmp_path)
+    whole = labels.view(1)
+    checks: list[str] = []
+    checksum = akd_gym.soft_labels._checksum
+    monkeypatch.setattr(
+        akd_gym.soft_labels, "_checksum", lambda tensors, label: checks.append(label) or checksum(tensors, label)
+    )
+    view = labels.open(1)
+    assert len(view) == 64
+    for rows in torch.randperm(64, generator=torch.Generator().manual_seed(0)).split(9):
+        assert torch.equal(view[rows], whole[rows])
+        assert view[rows].dtype == torch.float32
+    assert len(checks) == 1
+    assert sum(tensor.nbytes for tensor in view.tensors.values()) == 64 * (20 if classes == 10 else 64)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_a_batch_looked_up_is_to_the_bit_the_batch_of_the_whole(
+    temperature: float, data: TaskData, tmp_path: Path
+) -> None:
+    labels = compute(counting_teacher(), data, tmp_path)
+    whole, view = (labels.view(0) / temperature).log_softmax(1), labels.open(0)
+    for size in (1, 7, 16, 64):
+        for rows in torch.randperm(64, generator=torch.Generator().manual_seed(size)).split(size):
+            assert torch.equal((view[rows] / temperature).log_softmax(1), whole[rows])
 
 
 def test_a_handle_travels_to_another_process(data: TaskData, tmp_path: Path) -> None:

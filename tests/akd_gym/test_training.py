@@ -63,12 +63,13 @@ def test_students_see_in_each_epoch_what_the_teacher_saw(data, tiny_recipe, tmp_
     network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
 
     class Compared(KD):
-        def loss(self, logits, true_classes, rows):
-            assert torch.equal(true_classes, data.train.labels[rows])
+        def loss(self, answer, batch):
+            rows = batch.rows
+            assert torch.equal(batch.labels, data.train.labels[rows])
             with torch.no_grad():  # the teacher scales pixels as the student does
                 live = teacher.module(seen[-1]).log_softmax(1)
-            assert torch.allclose(self._log_teacher[rows], live, atol=1e-2)  # float16 on the disk
-            return super().loss(logits, true_classes, rows)
+            assert torch.allclose(self._teacher[rows].log_softmax(1), live, atol=1e-2)  # float16 on the disk
+            return super().loss(answer, batch)
 
     assert (teacher.mean, teacher.std) == (data.mean, data.std)
     train(network, data, recipe, Compared(labels), seed=0)
@@ -162,10 +163,11 @@ def test_normalised_images_have_zero_mean_and_unit_variance(data):
     assert x.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_gpu_path_runs_with_mixed_precision(data, tiny_recipe, monkeypatch):
-    """What differs on CUDA is autocast to bfloat16; here it is switched on for the CPU."""
-    import akd_gym.training as training
-
-    monkeypatch.setattr(training, "mixed_precision", lambda device: torch.autocast("cpu", dtype=torch.bfloat16))
-    outcome = training.train_student(REFERENCE, data, tiny_recipe)
-    assert math.isfinite(outcome.loss)
+def test_mixed_precision_is_nearly_the_same_training(data, tiny_recipe):
+    """The default on a GPU; here it is switched on for the CPU."""
+    plain, mixed = (
+        train_student(REFERENCE, data, replace(tiny_recipe, precision=precision)) for precision in (None, "bfloat16")
+    )
+    assert mixed.loss != plain.loss
+    assert mixed.loss == pytest.approx(plain.loss, rel=0.05)
+    assert train_student(REFERENCE, data, replace(tiny_recipe, precision="float32")).loss == plain.loss

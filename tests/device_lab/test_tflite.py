@@ -93,7 +93,18 @@ def test_convolution_of_any_padding_matches(size, kernel, stride, padding, dilat
     assert_same(nn.Sequential(conv, nn.BatchNorm2d(8), nn.ReLU6()), (1, 4, *size))
 
 
-@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(3), nn.ReLU6(), nn.Sigmoid()], ids=str)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(3),
+        nn.ReLU6(),
+        nn.Sigmoid(),
+        nn.Hardswish(),
+        nn.Hardsigmoid(),
+    ],
+    ids=str,
+)
 def test_a_layer_alone_matches(layer) -> None:
     assert_same(layer, (1, 3, 8, 8))
 
@@ -124,6 +135,7 @@ def test_pooling_matches(size, pool) -> None:
         lambda x: x + x[:, :, :1, :1],
         lambda x: torch.sigmoid(x) * x.mean([2, 3], keepdim=True),
         lambda x: torch.relu(x + F.relu6(x)),
+        lambda x: F.hardswish(x) * F.hardsigmoid(x),
         lambda x: x.mean((-1, -2)).relu(),
         lambda x: torch.flatten(F.adaptive_avg_pool2d(x, (1, 1)), 1),
         lambda x: F.adaptive_avg_pool2d(x, 1).flatten(start_dim=1),
@@ -180,7 +192,7 @@ def test_block_becomes_one_operator_a_layer() -> None:
 
 
 @pytest.mark.parametrize("resolution", [64, 75])
-@pytest.mark.parametrize("name", ["mnasnet0_5", "mnasnet1_0", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["mnasnet0_5", "mnasnet1_0", "mobilenet_v2", "mobilenet_v3_small"])
 def test_torchvision_networks_match(name, resolution) -> None:
     assert_same(getattr(torchvision.models, name)(), (1, 3, resolution, resolution))
 
@@ -202,7 +214,7 @@ def test_random_students_match_and_xnnpack_takes_them_whole(preset, channels, re
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (nn.Sequential(nn.Conv2d(4, 3, 1), nn.Sequential(nn.Hardswish())), r"'Hardswish' at '1\.0'"),
+        (nn.Sequential(nn.Conv2d(4, 3, 1), nn.Sequential(nn.ELU())), r"'ELU' at '1\.0'"),
         (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2)), r"'Conv2d' at '0' \(2 groups of 4 channels"),
         (nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), "'reflect'"),
         (Fn(lambda x: torch.softmax(x, 1)), "'softmax' at 'the top of the module'"),

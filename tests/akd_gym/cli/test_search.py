@@ -17,7 +17,7 @@ from akd_gym.agents.settings import SearchSettings, read_settings, write_setting
 from akd_gym.analysis.pareto import pareto_outcomes
 from akd_gym.ledger import Ledger
 from akd_gym.recipes import RECIPES
-from akd_gym.teacher_networks import build_teacher_network
+from akd_gym.teachers.networks import build_teacher_network
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -348,7 +348,7 @@ def test_an_unreadable_picture_is_named(akd, folder, tmp_path):
     broken = folder / "dog" / "17.png"
     broken.write_bytes(broken.read_bytes()[:60])
     error = akd("search", *OWN, *SMALL, "--data", f"imagefolder:{folder}", "--run", tmp_path / "run").error
-    assert f"1 unreadable pictures: {broken}" in error
+    assert f"1 unreadable picture: {broken}" in error
 
 
 def test_labels_out_of_range(akd, tmp_path):

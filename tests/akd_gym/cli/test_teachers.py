@@ -37,14 +37,16 @@ def test_the_list_shows_every_shipped_teacher_with_its_accuracy(capsys: pytest.C
 
 def test_a_trained_teacher_is_a_teacher(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", f"imagefolder:{photos}", "--student-train-size", "60", "--student-val-size", "40"]
-    out = ["--out", str(tmp_path / "out"), "--epochs", "3", "--batch-size", "20"]
+    out = ["--out", str(tmp_path / "out"), "--epochs", "3", "--batch-size", "20", "--anchors", "2"]
     assert main(["teacher", "train", "--name", "resnet", *data, *out]) == 0
     assert f"file:{tmp_path}/out/resnet.safetensors@resnet" in capsys.readouterr().out.replace("\n", "")
     record = json.loads((tmp_path / "out" / "resnet.json").read_text())
     assert record["trained_on"].startswith("100 training images")
+    assert [anchor["file"] for anchor in record["anchors"]] == ["resnet.anchor1.safetensors"]
     task = load_data(f"imagefolder:{photos}", train_size=60, val_size=40)
     teacher = load_teacher(f"file:{tmp_path}/out/resnet.safetensors@resnet", task)
     assert teacher is not None
+    assert load_teacher(f"file:{tmp_path}/out/resnet.anchor1.safetensors@resnet", task) is not None
     answers = teacher.logits(task.train.images).argmax(1)
     assert (answers == task.train.labels).float().mean() > 0.9  # bright is not dark
 
