@@ -17,22 +17,10 @@ from torch import Tensor
 
 from akd_gym import image_sources
 from akd_gym.errors import DataError, InvalidSettingError, UnknownNameError
-from akd_gym.image_loading import check_memory, open_images
+from akd_gym.image_loading import open_images
 from akd_gym.image_sources import FileOptions, Pool
 from akd_gym.image_streams import StreamedImageSet
 from akd_gym.images import Images, ImageSet
-
-__all__ = [
-    "DATA_NAMES",
-    "ImageSet",
-    "Images",
-    "TaskData",
-    "check_memory",
-    "draw_split",
-    "load_data",
-    "open_images",
-    "open_pools",
-]
 
 DATA_NAMES = (
     "fashion",

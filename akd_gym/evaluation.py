@@ -278,7 +278,7 @@ def make_evaluator(
     if cost not in ("latency", "madds"):
         raise UnknownNameError("cost", cost, ("latency", "madds"))
     from akd_gym.device_lab import make_latency_meter
-    from akd_gym.training import check_device
+    from akd_gym.torch_settings import check_device
 
     check_device(device)
     resources = contextlib.ExitStack()
@@ -333,7 +333,8 @@ def prepare_training(
     Raises:
         AKDGymError: See `load_data`, `load_teacher` and `soft_labels`.
     """
-    from akd_gym.soft_labels import cache_dir, soft_labels
+    from akd_gym.cache import cache_dir
+    from akd_gym.soft_labels import soft_labels
     from akd_gym.teachers import load_teacher
 
     images = load_task_data(data, recipe, announce=announce)

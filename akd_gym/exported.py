@@ -13,7 +13,7 @@ from torch import Tensor
 from akd_gym.data import TaskData
 from akd_gym.errors import ExportError, InvalidSettingError
 from akd_gym.images import Images
-from akd_gym.training import Normalise
+from akd_gym.student_answers import Normalise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,25 +23,14 @@ from akd_gym.model_card import model_card
 from akd_gym.networks import StudentNetwork
 from akd_gym.recipes import Recipe
 from akd_gym.student_answers import Accuracy, judge
-from akd_gym.students import RECORD, STUDENT, load_student, save_student
+from akd_gym.students import RECORD, STUDENT, save_student
 from akd_gym.teachers import load_teacher
-from akd_gym.training import TrainingState, build_student, check_device, cpu_settings, images_a_part, train
+from akd_gym.torch_settings import check_device, cpu_settings
+from akd_gym.training import TrainingState, build_student, images_a_part, train
 from akd_gym.training_log import Pace, Progress, TrainingLog
 
 if TYPE_CHECKING:
     from akd_gym.device_lab import LatencyMeter, LatencyRecord
-
-__all__ = [
-    "CARD",
-    "CHECKPOINT",
-    "RECORD",
-    "STUDENT",
-    "FullTrainingResult",
-    "load_state",
-    "load_student",
-    "save_state",
-    "train_fully",
-]
 
 CHECKPOINT, CARD, TENSORBOARD = "checkpoint.safetensors", "README.md", "tensorboard"
 SCHEMA_VERSION = 1

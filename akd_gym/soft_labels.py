@@ -26,13 +26,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from akd_gym.augment import AugmentRecipe
-from akd_gym.cache import cache_dir
-from akd_gym.data import Images
 from akd_gym.errors import CorruptFileError, InvalidSettingError, StorageError, TeacherError
 from akd_gym.files import write_atomically
+from akd_gym.images import Images
 from akd_gym.teachers import Teacher
-
-__all__ = ["SoftLabels", "ViewLabels", "cache_dir", "repair", "soft_labels"]
 
 SCHEMA_VERSION = 1
 WHOLE_UP_TO = 100

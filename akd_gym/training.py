@@ -20,25 +20,8 @@ from akd_gym.networks import StudentNetwork, build_network
 from akd_gym.recipes import Precision, Recipe
 from akd_gym.soft_labels import SoftLabels
 from akd_gym.student_answers import Normalise, ask, evaluate
-from akd_gym.torch_settings import check_device, cpu_settings, infeasible_on_failure
+from akd_gym.torch_settings import cpu_settings, infeasible_on_failure
 from akd_gym.weight_average import WeightAverage
-
-__all__ = [
-    "Normalise",
-    "Objective",
-    "TrainingOutcome",
-    "TrainingState",
-    "ask",
-    "build_student",
-    "check_device",
-    "cpu_settings",
-    "evaluate",
-    "images_a_part",
-    "infeasible_on_failure",
-    "step_sgd",
-    "train",
-    "train_student",
-]
 
 
 @dataclass(frozen=True)

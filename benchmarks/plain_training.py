@@ -17,10 +17,11 @@ from torchvision.transforms import v2
 
 from akd_gym.architecture import NetworkSpec
 from akd_gym.augment import AugmentRecipe
-from akd_gym.data import ImageSet, TaskData
+from akd_gym.data import TaskData
+from akd_gym.images import ImageSet
 from akd_gym.networks import build_network
 from akd_gym.recipes import Recipe
-from akd_gym.training import Normalise
+from akd_gym.student_answers import Normalise
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 _TEST_BATCH = 256

@@ -20,13 +20,16 @@ from torch.nn import functional
 from akd_gym.agents.settings import SearchSettings
 from akd_gym.architecture import NetworkSpec, count_cost
 from akd_gym.augment import AugmentRecipe
+from akd_gym.cache import cache_dir
 from akd_gym.data import TaskData
 from akd_gym.executors import Job, ProcessExecutor, TrainingTask, available_cores, load_task_data
 from akd_gym.recipes import Recipe
-from akd_gym.soft_labels import SoftLabels, cache_dir, soft_labels
+from akd_gym.soft_labels import SoftLabels, soft_labels
 from akd_gym.space import make_space
+from akd_gym.student_answers import Normalise, evaluate
 from akd_gym.teachers import load_teacher
-from akd_gym.training import Normalise, build_student, cpu_settings, evaluate, train_student
+from akd_gym.torch_settings import cpu_settings
+from akd_gym.training import build_student, train_student
 from benchmarks.plain_training import PLAIN, Ingredients, train_student_with
 from benchmarks.results import Measurement
 

@@ -81,7 +81,7 @@ def _seconds_an_image(network: NetworkSpec, channels: int, resolution: int, clas
     import torch
 
     from akd_gym.networks import build_network
-    from akd_gym.training import cpu_settings
+    from akd_gym.torch_settings import cpu_settings
 
     batch = 64 if resolution <= 64 else _TIMED_IMAGES
     with cpu_settings(1):

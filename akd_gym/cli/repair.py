@@ -18,8 +18,8 @@ class Repair:
 
     def __call__(self, console: Console) -> None:
         """Repair and say what was found."""
+        from akd_gym.cache import cache_dir
         from akd_gym.ledger_repair import repair_ledger
-        from akd_gym.soft_labels import cache_dir
         from akd_gym.soft_labels import repair as repair_soft_labels
 
         path = self.run / "ledger.sqlite" if self.run.is_dir() else self.run

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from akd_gym.architecture import NetworkSpec
 from akd_gym.augment import AugmentRecipe
+from akd_gym.cache import cache_dir
 from akd_gym.data import TaskData
 from akd_gym.errors import TeacherError
 from akd_gym.recipes import Recipe
-from akd_gym.soft_labels import SoftLabels, cache_dir, soft_labels
+from akd_gym.soft_labels import SoftLabels, soft_labels
 from akd_gym.teachers import Teacher
 
 

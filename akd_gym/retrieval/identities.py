@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from akd_gym.data import TaskData, check_memory
+from akd_gym.data import TaskData
 from akd_gym.errors import DataError, InvalidSettingError, UnknownNameError
+from akd_gym.image_loading import check_memory
 from akd_gym.image_sources import channel_scale
 from akd_gym.images import ImageSet
 from akd_gym.retrieval.pictures import SUFFIXES, Align, Policy, Reader, describe, list_pictures, name_some

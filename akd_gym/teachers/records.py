@@ -18,9 +18,10 @@ from torch import nn
 from torch.nn import functional
 
 from akd_gym.augment import AugmentRecipe
-from akd_gym.data import Images, TaskData
+from akd_gym.data import TaskData
 from akd_gym.errors import CorruptFileError, RunMismatchError, StorageError
 from akd_gym.files import write_atomically
+from akd_gym.images import Images
 from akd_gym.teachers.base import NetworkTeacher, Teacher, hash_teacher
 from akd_gym.teachers.route import anchor_path
 from akd_gym.teachers.settings import TeacherTrainingSettings, complete, training_identity

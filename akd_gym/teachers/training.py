@@ -21,9 +21,11 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from akd_gym.augment import AugmentRecipe
-from akd_gym.data import Images, ImageSet, TaskData, load_data, open_images, open_pools
+from akd_gym.data import TaskData, load_data, open_pools
 from akd_gym.errors import DataError, InvalidSettingError, TeacherError
+from akd_gym.image_loading import open_images
 from akd_gym.image_sources import Pool, embedded_fashion, embedded_source_indices, fashion_mnist
+from akd_gym.images import Images, ImageSet
 from akd_gym.teachers.networks import build_teacher_network
 from akd_gym.teachers.records import (
     as_teacher,
@@ -35,7 +37,7 @@ from akd_gym.teachers.records import (
     write_teacher,
 )
 from akd_gym.teachers.settings import TeacherTrainingSettings, complete
-from akd_gym.training import cpu_settings
+from akd_gym.torch_settings import cpu_settings
 
 
 def train_teacher(settings: TeacherTrainingSettings, announce: Callable[[str], None] = print) -> Path:

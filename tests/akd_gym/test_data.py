@@ -15,9 +15,10 @@ from PIL import Image
 
 import akd_gym.data
 import akd_gym.image_loading
-from akd_gym.data import DATA_NAMES, ImageSet, draw_split, load_data
+from akd_gym.data import DATA_NAMES, draw_split, load_data
 from akd_gym.errors import DataError, InvalidSettingError, UnknownNameError
 from akd_gym.image_sources import channel_scale, embedded_source_indices, pool_fingerprint, read_idx
+from akd_gym.images import ImageSet
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

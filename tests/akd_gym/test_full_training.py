@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from akd_gym.data import TaskData, load_data
 from akd_gym.errors import CorruptFileError, InfeasibleCandidateError, RunMismatchError, StorageError
-from akd_gym.full_training import CHECKPOINT, RECORD, STUDENT, load_student, train_fully
+from akd_gym.full_training import CHECKPOINT, train_fully
 from akd_gym.recipes import Recipe
 from akd_gym.space import make_space
+from akd_gym.student_answers import evaluate
+from akd_gym.students import RECORD, STUDENT, load_student
 from akd_gym.teachers.networks import build_teacher_network
-from akd_gym.training import evaluate
 
 SPACE = make_space("akd", "small")
 SPEC = SPACE.network((1, 1, 0, 0, 0) * 7)

@@ -16,9 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from akd_gym.checkpoints import load_state
 from akd_gym.data import TaskData, load_data
 from akd_gym.errors import InvalidSettingError, UnknownNameError
-from akd_gym.full_training import CARD, CHECKPOINT, RECORD, STUDENT, TENSORBOARD, train_fully
+from akd_gym.full_training import CARD, CHECKPOINT, TENSORBOARD, train_fully
 from akd_gym.recipes import Recipe
 from akd_gym.space import make_space
+from akd_gym.students import RECORD, STUDENT
 from akd_gym.training_log import Progress
 
 SPEC = make_space("akd", "small").network((1, 1, 0, 0, 0) * 7)

@@ -17,10 +17,11 @@ import akd_gym.image_loading
 from akd_gym import image_streams, picture_checks
 from akd_gym.architecture import NetworkSpec
 from akd_gym.augment import AugmentRecipe
-from akd_gym.data import ImageSet, TaskData, load_data
+from akd_gym.data import TaskData, load_data
 from akd_gym.errors import DataError, InvalidSettingError
 from akd_gym.executors import Job, ProcessExecutor, TrainingTask
 from akd_gym.image_streams import READ_AHEAD, StreamedImageSet
+from akd_gym.images import ImageSet
 from akd_gym.recipes import Recipe
 from akd_gym.soft_labels import soft_labels
 from akd_gym.teachers import NetworkTeacher

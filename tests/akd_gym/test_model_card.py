@@ -16,9 +16,10 @@ import pytest
 from akd_gym.architecture import NetworkSpec
 from akd_gym.cli import main
 from akd_gym.data import load_data
-from akd_gym.full_training import CARD, RECORD, STUDENT, train_fully
+from akd_gym.full_training import CARD, train_fully
 from akd_gym.model_card import model_card
 from akd_gym.recipes import Recipe
+from akd_gym.students import RECORD, STUDENT
 
 ARCHITECTURE = (
     "stem_k3_s2_c8 cn_r1_k3_s1_c8_id ir_r2_k5_s2_e3_c12_se0.25_id ds_r1_k3_s1_c16_pool head_c24"  # 28 px: 14, 14, 7, 7

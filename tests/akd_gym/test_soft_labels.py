@@ -20,9 +20,11 @@ from torch import Tensor, nn
 
 import akd_gym.soft_labels
 from akd_gym.augment import AugmentRecipe
-from akd_gym.data import ImageSet, TaskData, load_data
+from akd_gym.cache import cache_dir
+from akd_gym.data import TaskData, load_data
 from akd_gym.errors import CorruptFileError, InvalidSettingError, StorageError, TeacherError
-from akd_gym.soft_labels import SoftLabels, cache_dir, repair, soft_labels
+from akd_gym.images import ImageSet
+from akd_gym.soft_labels import SoftLabels, repair, soft_labels
 from akd_gym.teachers import NetworkTeacher, Teacher, load_teacher
 
 RECIPE = AugmentRecipe(seed=2)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from akd_gym.data import ImageSet, TaskData, load_data
+from akd_gym.data import TaskData, load_data
+from akd_gym.images import ImageSet
 from akd_gym.student_answers import Accuracy, evaluate, judge
 
 

@@ -10,8 +10,10 @@ from akd_gym.errors import InfeasibleCandidateError
 from akd_gym.executors import load_task_data
 from akd_gym.soft_labels import soft_labels
 from akd_gym.space import make_space
+from akd_gym.student_answers import Normalise, evaluate
 from akd_gym.teachers import load_teacher
-from akd_gym.training import Normalise, build_student, evaluate, infeasible_on_failure, train, train_student
+from akd_gym.torch_settings import infeasible_on_failure
+from akd_gym.training import build_student, train, train_student
 
 SPACE = make_space("akd", "small")
 REFERENCE = SPACE.network(SPACE.reference)

@@ -22,7 +22,8 @@ from akd_gym.full_training import train_fully
 from akd_gym.networks import StudentNetwork
 from akd_gym.recipes import Recipe
 from akd_gym.space import make_space
-from akd_gym.training import build_student, cpu_settings, train
+from akd_gym.torch_settings import cpu_settings
+from akd_gym.training import build_student, train
 
 SPEC = make_space("akd", "small").network((1, 1, 0, 0, 0) * 7)
 RECIPE = Recipe(epochs=2, warmup_epochs=1, batch_size=32, learning_rate=0.02, ema_decay=0.9)

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from akd_gym.agents.search import read_outcomes
 from akd_gym.agents.settings import SearchSettings, write_settings
 from akd_gym.architecture import NetworkSpec
-from akd_gym.full_training import load_student
 from akd_gym.space import make_space
+from akd_gym.students import load_student
 
 SPACE = make_space("akd", "small")
 ARCHITECTURE = str(SPACE.network(tuple(0 for _ in SPACE.decisions)))

@@ -17,9 +17,10 @@ from akd_gym.distill.correlation import class_uniform_order
 from akd_gym.distill.registry import EMBEDDING_METHODS, load_embedding_method
 from akd_gym.errors import InvalidSettingError, TeacherError
 from akd_gym.networks import StudentNetwork, build_network
+from akd_gym.student_answers import Normalise
 from akd_gym.teachers import Teacher
 from akd_gym.teachers.route import load_route
-from akd_gym.training import Normalise, train
+from akd_gym.training import train
 
 
 class Known(Teacher):

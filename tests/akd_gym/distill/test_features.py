@@ -13,8 +13,9 @@ from torch import Tensor
 from akd_gym.data import TaskData
 from akd_gym.distill import Answer, Batch, FeatureMSE, FeatureTarget, Training
 from akd_gym.errors import TeacherError
+from akd_gym.student_answers import Normalise
 from akd_gym.teachers import Teacher
-from akd_gym.training import Normalise, build_student, train
+from akd_gym.training import build_student, train
 
 
 class Known(Teacher):

@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from akd_gym.data import TaskData
 from akd_gym.distill import EMBEDDING_METHODS, METHODS, Training, load_embedding_method, load_method
 from akd_gym.errors import InvalidSettingError, TeacherError
-from akd_gym.full_training import CHECKPOINT, STUDENT, train_fully
+from akd_gym.full_training import CHECKPOINT, train_fully
 from akd_gym.networks import build_network
+from akd_gym.students import STUDENT
 from akd_gym.training import build_student, train
 
 KINDS = ("shipped", "file with anchors", "file of one's own", "ensemble", "ensemble with anchors")

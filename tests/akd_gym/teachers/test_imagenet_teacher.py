@@ -9,8 +9,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torchvision.transforms import v2
 
-from akd_gym.data import ImageSet, TaskData
+from akd_gym.data import TaskData
 from akd_gym.errors import TeacherError
+from akd_gym.images import ImageSet
 from akd_gym.teachers import NetworkTeacher, load_embedder, load_teacher
 
 

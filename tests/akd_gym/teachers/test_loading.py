@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import akd_gym.teachers.shipped
-from akd_gym.data import ImageSet, TaskData, load_data
+from akd_gym.data import TaskData, load_data
 from akd_gym.errors import CorruptFileError, TeacherError, UnknownNameError
 from akd_gym.image_sources import embedded_fashion
+from akd_gym.images import ImageSet
 from akd_gym.teachers import TEACHER_NAMES, load_teacher
 from akd_gym.teachers.networks import TEACHER_NETWORKS, build_teacher_network
 from akd_gym.teachers.records import judge

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from akd_gym.data import ImageSet, load_data
+from akd_gym.data import load_data
 from akd_gym.errors import (
     CorruptFileError,
     DataError,
@@ -22,6 +22,7 @@ from akd_gym.errors import (
     UnknownNameError,
 )
 from akd_gym.image_sources import embedded_source_indices
+from akd_gym.images import ImageSet
 from akd_gym.teachers import NetworkTeacher, load_teacher
 from akd_gym.teachers.records import judge
 from akd_gym.teachers.route import anchor_path, load_route

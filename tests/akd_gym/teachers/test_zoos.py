@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from akd_gym.data import ImageSet, TaskData
+from akd_gym.data import TaskData
 from akd_gym.errors import TeacherError, UnknownNameError
+from akd_gym.images import ImageSet
 from akd_gym.teachers import NetworkTeacher, build_zoo_network, load_embedder, load_teacher, untrained_teacher
 from akd_gym.teachers.penultimate import classifiers
 from akd_gym.teachers.zoos import ZOOS
