@@ -20,6 +20,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from akd_gym.cores import available_cores
 from akd_gym.errors import AKDGymError, InfeasibleCandidateError, InvalidSettingError
 from akd_gym.ledger import TrainingRecord
 from akd_gym.recipes import Recipe
@@ -215,11 +216,6 @@ def make_executor(workers: int | None) -> Executor:
     """`workers` processes, None for one a core; one alone trains in this process."""
     workers = available_cores() if workers is None else workers
     return SerialExecutor() if workers == 1 else ProcessExecutor(workers)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Ready(Enum):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from akd_gym import picture_checks
+from akd_gym.cores import available_cores
 from akd_gym.errors import DataError
 from akd_gym.image_sources import Pool
 from akd_gym.image_streams import StreamedImageSet
@@ -51,7 +52,7 @@ def open_images(
         DataError: Unreadable pictures, or more than fits in memory.
         StorageError: What is known of readable pictures cannot be kept.
     """
-    threads = threads or min(_cores(), MOST_THREADS)
+    threads = threads or min(available_cores(), MOST_THREADS)
     say = announce or (lambda _: None)
     count, channels = sum(len(positions) for _, positions in parts), parts[0][0].channels
     streamed = _is_streamed(parts[0][0], count, resolution)
@@ -113,11 +114,6 @@ def _readable(
         raise picture_checks.refuse(named)
     kept = ~np.isin(positions.numpy(), list(unreadable))
     return positions[torch.from_numpy(kept)], named
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_mib() -> float:

@@ -22,8 +22,8 @@ from torchvision.transforms import v2
 
 from akd_gym.architecture import NetworkSpec
 from akd_gym.augment import AugmentRecipe
+from akd_gym.cores import available_cores
 from akd_gym.data import TaskData, load_data
-from akd_gym.executors import available_cores
 from akd_gym.networks import build_network
 from akd_gym.recipes import Recipe
 from akd_gym.soft_labels import SoftLabels, soft_labels

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from akd_gym.executors import available_cores
+from akd_gym.cores import available_cores
 from benchmarks.results import Measurement
 
 CANDIDATES = 16

@@ -36,9 +36,10 @@ from scipy import stats
 
 from akd_gym.architecture import NetworkSpec, count_cost
 from akd_gym.baselines import baseline
+from akd_gym.cores import available_cores
 from akd_gym.data import TaskData
 from akd_gym.distill import METHODS
-from akd_gym.executors import available_cores, load_task_data
+from akd_gym.executors import load_task_data
 from akd_gym.full_training import train_fully
 from akd_gym.recipes import Recipe, full_recipe, with_overrides
 from akd_gym.space import make_space

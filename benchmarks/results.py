@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from akd_gym.cores import available_cores
 from akd_gym.device_lab.machine import cpu_model
-from akd_gym.executors import available_cores
 from akd_gym.files import write_atomically
 
 RESULTS = Path(__file__).with_name("results.json")

@@ -17,8 +17,8 @@ from akd_gym.agents.competition.settings import CompetitionSettings, read_settin
 from akd_gym.agents.competition.storage import keeping, read_run, read_runs, run_file, write_run
 from akd_gym.agents.registry import AGENTS, load_agent
 from akd_gym.analysis.competition import RANDOM, AgentRun, Standing, standings
+from akd_gym.cores import available_cores
 from akd_gym.errors import CorruptFileError, InvalidSettingError, RunMismatchError
-from akd_gym.executors import available_cores
 from akd_gym.files import write_atomically
 
 BEST_FILE = "best.json"

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from akd_gym.agents.settings import optional
 from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.cli.console import say
 from akd_gym.errors import DeviceError, InvalidSettingError, StorageError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Baseline:
             raise InvalidSettingError(f"`out` must end in .csv or .json, but got {self.out}.")
         input_shape, classes = self._images()
         undo_strides = self._undone(input_shape[1])
-        meter = make_latency_meter(self.latency, lambda text: _say(console, text))
+        meter = make_latency_meter(self.latency, lambda text: say(console, text))
         stopwatch = _Stopwatch(meter, input_shape, classes)
         try:
             fit = fit_baseline(
@@ -80,7 +81,7 @@ class Baseline:
                 tolerance=self.tolerance,
                 divisor=self.divisor,
                 undo_strides=undo_strides,
-                on_trial=lambda trial: _say(console, f"ratio {trial.ratio:.3f}: {trial.latency_ms:.4g} ms"),
+                on_trial=lambda trial: say(console, f"ratio {trial.ratio:.3f}: {trial.latency_ms:.4g} ms"),
             )
         finally:
             meter.close()
@@ -108,18 +109,9 @@ class Baseline:
 
     def _images(self) -> tuple[tuple[int, int, int], int]:
         """Input shape and classes; the data set is only opened for what was not given."""
-        from akd_gym.cli.estimate import describe_images
-        from akd_gym.recipes import default_recipe
+        from akd_gym.cli.inputs import input_of
 
-        for name in ("resolution", "channels", "classes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidSettingError(f"`{name}` must be at least 1, but got {value}.")
-        channels, resolution, classes = self.channels, self.resolution, self.classes
-        if channels is None or resolution is None or classes is None:
-            found = describe_images(self.data, resolution or default_recipe(self.data).resolution)
-            channels, resolution, classes = channels or found[0], resolution or found[1], classes or found[2]
-        return (channels, resolution, resolution), classes
+        return input_of(self.data, self.channels, self.resolution, self.classes)
 
     def _undone(self, resolution: int) -> int:
         from akd_gym.evaluation import SMALL_IMAGES
@@ -198,7 +190,3 @@ def _write(path: Path, row: dict[str, Any], trials: tuple[Trial, ...], record: L
         writer.writeheader()
     writer.writerow(row)
     write_atomically(path, text.getvalue().encode())
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)

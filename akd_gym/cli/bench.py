@@ -21,6 +21,7 @@ from rich.table import Table
 
 from akd_gym.agents.settings import optional
 from akd_gym.bench.plan import COVERING, RECIPE
+from akd_gym.cli.console import say
 from akd_gym.errors import InvalidSettingError
 from akd_gym.recipes import Recipe
 
@@ -74,7 +75,7 @@ class BuildBench:
             self._measure(second, console, "second stage")
             self._train(second, start, console, "second stage")
         except KeyboardInterrupt:
-            _say(console, "Stopped. Every measurement and training so far is kept; the same command goes on.")
+            say(console, "Stopped. Every measurement and training so far is kept; the same command goes on.")
             raise
         FitBench(self.out)(console)
 
@@ -85,7 +86,7 @@ class BuildBench:
         known = {row.architecture for row in read_latencies(self.out / LATENCIES_FILE)}
         if not set(names) - known:
             return
-        meter = make_latency_meter(self.latency, lambda text: _say(console, text))
+        meter = make_latency_meter(self.latency, lambda text: say(console, text))
         try:
             with _progress(console, "networks") as progress:
                 done = sum(name in known for name in names)
@@ -94,7 +95,7 @@ class BuildBench:
                 def advance(row: MeasuredRow) -> None:
                     progress.advance(task)
                     if row.latency_ms is None:
-                        _say(progress.console, f"not measurable: {row.architecture}")
+                        say(progress.console, f"not measurable: {row.architecture}")
 
                 measure_architectures(names, self.out, meter, advance)
         finally:
@@ -114,7 +115,7 @@ class BuildBench:
             def advance(training: Training, record: TrainingRecord) -> None:
                 progress.advance(task)
                 if record.status != "ok":
-                    _say(progress.console, f"infeasible ({record.reason}): {training.architecture}")
+                    say(progress.console, f"infeasible ({record.reason}): {training.architecture}")
 
             train_architectures(
                 names,
@@ -122,7 +123,7 @@ class BuildBench:
                 start=start,
                 recipe=self.recipe,
                 workers=self.workers,
-                announce=lambda text: _say(progress.console, text),
+                announce=lambda text: say(progress.console, text),
                 on_training=advance,
             )
 
@@ -185,7 +186,7 @@ class FitBench:
             picture = write_figure(self.page.with_suffix(".png"), held_out_figure(made))
             written += [picture, write_atomically(self.page, card_page(card, picture.name).encode())]
         _show(card, console)
-        _say(console, "Written: " + ", ".join(str(path) for path in written))
+        say(console, "Written: " + ", ".join(str(path) for path in written))
 
 
 @dataclass(frozen=True)
@@ -251,10 +252,6 @@ def _progress(console: Console, unit: str) -> Progress:
         console=console,
         speed_estimate_period=900,
     )
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 _Build = Annotated[BuildBench, tyro.conf.subcommand("build", default=BuildBench())]

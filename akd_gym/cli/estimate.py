@@ -11,9 +11,9 @@ from rich.table import Table
 
 from akd_gym.agents.settings import LEARNERS, SearchSettings
 from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.cli.inputs import describe_images
 from akd_gym.space import make_space
 
-IMAGENET_IMAGES = 1_281_167
 _RANDOM_ARCHITECTURES = 200
 _TIMED_IMAGES = 8
 _EVALUATED = 1 / 3
@@ -60,20 +60,6 @@ def print_estimate(settings: SearchSettings, console: Console) -> None:
         table.add_row("soft labels", f"{views} views, {size / 2**20:,.1f} MiB on disk, one pass of the teacher a view")
     console.print(table)
     console.print("Time on one core is timed on the median architecture; teacher and latency come on top.", style="dim")
-
-
-def describe_images(data: str, resolution: int | None) -> tuple[int, int, int, int]:
-    """Channels, resolution, classes and images of a data set; ImageNet's are known without having it.
-
-    Raises:
-        DataError: If the data set is not there.
-    """
-    if data.startswith("imagenet:"):
-        return 3, resolution or 224, 1000, IMAGENET_IMAGES
-    from akd_gym.data import open_pools
-
-    pool, _ = open_pools(data, None, with_test=False)
-    return pool.channels, resolution or pool.resolution, len(pool.class_names), len(pool.labels)
 
 
 def _seconds_an_image(network: NetworkSpec, channels: int, resolution: int, classes: int) -> float:

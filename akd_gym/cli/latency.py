@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from akd_gym.agents.settings import optional
+from akd_gym.cli.console import say
 from akd_gym.errors import InvalidSettingError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class FitLatency:
         out = self.out or Path(f"{self.device.partition(':')[0]}.latency.json")
         space = make_space(self.space, self.skeleton or _skeleton(input_shape[1]))
         names = sample_architectures(space, self.count, input_shape=input_shape, num_classes=classes, seed=self.seed)
-        meter = make_latency_meter(self.device, lambda text: _say(console, text))
+        meter = make_latency_meter(self.device, lambda text: say(console, text))
         try:
             check_fittable(meter.identity())
             with Ledger.open(self.ledger or out.with_name(f"{out.name}.sqlite")) as ledger:
@@ -94,7 +95,7 @@ class FitLatency:
                         seed=self.seed,
                     )
         except KeyboardInterrupt:
-            _say(console, "Stopped. Every measurement so far is kept; the same command goes on.")
+            say(console, "Stopped. Every measurement so far is kept; the same command goes on.")
             raise
         finally:
             meter.close()
@@ -107,18 +108,9 @@ class FitLatency:
 
     def _images(self) -> tuple[tuple[int, int, int], int]:
         """Input shape and classes; the data set is only opened for what was not given."""
-        from akd_gym.cli.estimate import describe_images
-        from akd_gym.recipes import default_recipe
+        from akd_gym.cli.inputs import input_of
 
-        for name in ("resolution", "channels", "classes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidSettingError(f"`{name}` must be at least 1, but got {value}.")
-        channels, resolution, classes = self.channels, self.resolution, self.classes
-        if channels is None or resolution is None or classes is None:
-            found = describe_images(self.data, resolution or default_recipe(self.data).resolution)
-            channels, resolution, classes = channels or found[0], resolution or found[1], classes or found[2]
-        return (channels, resolution, resolution), classes
+        return input_of(self.data, self.channels, self.resolution, self.classes)
 
     def _measure(
         self, names: Sequence[str], book: LatencyBook, console: Console
@@ -127,7 +119,7 @@ class FitLatency:
 
         known = sum(book.find(name) is not None for name in names)
         if known:
-            _say(console, f"{known} of {len(names)} networks are in the ledger already.")
+            say(console, f"{known} of {len(names)} networks are in the ledger already.")
         columns = (MofNCompleteColumn(), TextColumn("networks"), TimeElapsedColumn(), TextColumn("left"))
         with Progress(
             TextColumn("[bold]measuring"),
@@ -144,7 +136,7 @@ class FitLatency:
                 progress.advance(task)
                 if record["verdict"] != "ok":
                     failures.append(name)
-                    _say(progress.console, f"not measurable ({record['reason']}): {name}")
+                    say(progress.console, f"not measurable ({record['reason']}): {name}")
 
             return measure_networks(names, book, advance)
 
@@ -225,10 +217,6 @@ def _print_accuracy(table: LatencyTable, console: Console) -> None:
 def _written(paths: Sequence[Path], console: Console) -> None:
     text = "Written: " + ", ".join(str(path) for path in paths)
     console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _skeleton(resolution: int) -> str:

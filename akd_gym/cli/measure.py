@@ -69,7 +69,7 @@ class Measure:
                 return str(path), path.read_bytes()
             except OSError as error:
                 raise StorageError(f"The model {path} cannot be read: {error.strerror or error}.") from error
-        from akd_gym.cli.estimate import describe_images
+        from akd_gym.cli.inputs import describe_images
         from akd_gym.latencies import export_architecture
 
         if self.resolution is not None and self.resolution < 1:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from akd_gym.agents.settings import optional
 from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.cli.console import say
 from akd_gym.errors import InvalidSettingError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Retrieve:
         write_results(self.out, rows, self._about(faces, task, recipe))
         console.print(rank_table(rows, f"Rank-1 identification, % of {int(rows[0].found.pairs.sum()):,} pairs"))
         for line in footnotes(rows, task):
-            console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
+            say(console, line)
         console.print(
             f"written  {self.out / TABLE}, {self.out / RECORD}", highlight=False, markup=False, soft_wrap=True
         )
@@ -305,4 +306,4 @@ class _Run:
             self._say(f"{len(skipped)} unreadable distractors left out for {subject.label}: {name_some(skipped)}")
 
     def _say(self, text: str) -> None:
-        self._progress.console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
+        say(self._progress.console, text)

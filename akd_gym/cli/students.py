@@ -11,16 +11,13 @@ from rich.console import Console
 
 from akd_gym.agents.settings import SearchSettings, optional
 from akd_gym.architecture import NetworkSpec
+from akd_gym.cli.console import say
 from akd_gym.errors import InfeasibleCandidateError
 
 if TYPE_CHECKING:
     from akd_gym.analysis.outcomes import Outcome
 
 _Architecture = Annotated[str, tyro.conf.arg(metavar="ARCHITECTURE")]
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Evaluate:
             **settings.evaluator_kwargs(),
             ledger=settings.ledger if self.like is None else None,  # what is to be checked must not be looked up
             workers=1,
-            announce=lambda text: _say(console, text),
+            announce=lambda text: say(console, text),
         )
         try:
             choices = evaluator.space.choices(spec)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from akd_gym.agents.settings import optional
 from akd_gym.architecture import NetworkSpec
+from akd_gym.cli.console import say
 from akd_gym.distill import METHODS
 from akd_gym.errors import InvalidSettingError
 from akd_gym.recipes import Precision, Recipe, full_recipe, with_overrides
@@ -123,7 +124,7 @@ class Train:
 
             result = train_fully(
                 spec,
-                load_task_data(self.data, recipe, announce=lambda text: _say(bar.console, text)),
+                load_task_data(self.data, recipe, announce=lambda text: say(bar.console, text)),
                 recipe,
                 self.out,
                 method=self.method,
@@ -133,7 +134,7 @@ class Train:
                 threads=self.threads,
                 eval_every=self.eval_every,
                 latency=self.latency,
-                announce=lambda text: _say(bar.console, text),
+                announce=lambda text: say(bar.console, text),
                 on_epoch=lambda epoch, loss: bar.update(task, completed=epoch),
                 on_progress=on_progress,
             )
@@ -165,10 +166,6 @@ class Train:
         if self.epochs is not None:
             overrides["warmup_epochs"] = min(recipe.warmup_epochs, self.epochs / 5)
         return with_overrides(recipe, overrides)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(result: FullTrainingResult) -> Table:
