@@ -20,6 +20,7 @@ from akd_gym.analysis.outcomes import Outcome
 from akd_gym.envs.sb3 import make_sb3_vec_env
 from akd_gym.envs.task import SearchTask
 from akd_gym.evaluation import ProxyEvaluator
+from akd_gym.torch_settings import torch_threads
 
 _FREE_CHECKPOINTS = 100
 """Checkpoints over a whole search whose evaluations cost nothing; where they cost, every update has one."""
@@ -85,7 +86,8 @@ class Learner:
             played=self.played,
             rounds=self.played // settings.round_size,
         )
-        model.learn(left, callback=rounds, tb_log_name=type(model).__name__, reset_num_timesteps=False)
+        with torch_threads(1):  # more gain nothing on a policy this small, and wait for each other beside trainings
+            model.learn(left, callback=rounds, tb_log_name=type(model).__name__, reset_num_timesteps=False)
         save_checkpoint(self._run, model)
 
     def _steps_between_checkpoints(self) -> int:

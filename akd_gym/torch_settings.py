@@ -28,16 +28,25 @@ def check_device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def cpu_settings(threads: int) -> Iterator[None]:
-    """Run with so many torch threads and denormals flushed to zero (they cost up to 100 times as much)."""
+def torch_threads(count: int) -> Iterator[None]:
+    """Run with so many torch threads on a CPU."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def cpu_settings(threads: int) -> Iterator[None]:
+    """Run with so many torch threads and denormals flushed to zero (they cost up to 100 times as much)."""
+    with torch_threads(threads):
+        torch.set_flush_denormal(True)
+        try:
+            yield
+        finally:
+            torch.set_flush_denormal(False)
 
 
 @contextlib.contextmanager
