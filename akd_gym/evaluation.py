@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from akd_gym.architecture import Cost, NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
+from akd_gym.cost import Cost, count_cost
 from akd_gym.errors import DeviceError, UnknownNameError
 from akd_gym.executors import Executor, Job, TrainingTask, load_task_data, make_executor
 from akd_gym.latencies import LatencyBook

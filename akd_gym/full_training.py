@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from akd_gym import __version__
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
 from akd_gym.checkpoints import load_state, save_state
+from akd_gym.cost import count_cost
 from akd_gym.data import TaskData
 from akd_gym.distill import Training, load_method
 from akd_gym.distributed import Peers, joined, local_device

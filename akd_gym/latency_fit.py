@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
+from akd_gym.cost import count_cost
 from akd_gym.device_lab.predictor import (
     LatencyTable,
     MeasuredNetwork,

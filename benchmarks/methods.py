@@ -34,9 +34,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from scipy import stats
 
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
 from akd_gym.baselines import baseline
 from akd_gym.cores import available_cores
+from akd_gym.cost import count_cost
 from akd_gym.data import TaskData
 from akd_gym.distill import METHODS
 from akd_gym.executors import load_task_data

@@ -18,10 +18,11 @@ import torch
 from torch.nn import functional
 
 from akd_gym.agents.settings import SearchSettings
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
 from akd_gym.augment import AugmentRecipe
 from akd_gym.cache import cache_dir
 from akd_gym.cores import available_cores
+from akd_gym.cost import count_cost
 from akd_gym.data import TaskData
 from akd_gym.executors import Job, ProcessExecutor, TrainingTask, load_task_data
 from akd_gym.recipes import Recipe

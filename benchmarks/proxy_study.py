@@ -27,7 +27,7 @@ from rich.table import Table
 from scipy import stats
 
 from akd_gym.agents.settings import SearchSettings
-from akd_gym.architecture import count_cost
+from akd_gym.cost import count_cost
 from akd_gym.evaluation import ProxyEvaluator, make_evaluator
 from akd_gym.ledger import Ledger
 from akd_gym.ledger_records import latency_ms

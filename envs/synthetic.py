@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from akd_gym.architecture import count_cost
+from akd_gym.cost import count_cost
 from akd_gym.evaluation import Evaluation
 from akd_gym.space import Choices, SearchSpace, make_space
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 RANKS = {
-    "errors": 0, "files": 0, "user_modules": 0, "channels": 0, "cores": 0, "architecture": 0, "space": 0,
+    "errors": 0, "files": 0, "user_modules": 0, "channels": 0, "cores": 0, "architecture": 0, "cost": 0, "space": 0,
     "reward": 1, "ledger": 1, "networks": 1,
     "device_lab": 2,
     "evaluation": 4, "executors": 4, "bench": 4,

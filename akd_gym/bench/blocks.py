@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_gym.architecture import Block, Cost, Layer, count_cost
+from akd_gym.architecture import Block, Layer
+from akd_gym.cost import Cost, count_cost
 from akd_gym.space import Choices, SearchSpace
 
 INPUT_SHAPE = (1, 28, 28)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
 from akd_gym.bench.blocks import CLASSES, INPUT_SHAPE
 from akd_gym.bench.dataset import check_enough, read_data
 from akd_gym.bench.identity import check_identity
@@ -23,6 +23,7 @@ from akd_gym.bench.plan import (
 )
 from akd_gym.bench.table_file import appending, read_table
 from akd_gym.bench.trainings import TRAININGS_FILE, appending_trainings, read_trainings
+from akd_gym.cost import count_cost
 from akd_gym.evaluation import Announce, prepare_training
 from akd_gym.executors import Job, TrainingTask, make_executor
 from akd_gym.ledger_records import TrainingRecord

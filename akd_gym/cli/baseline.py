@@ -14,8 +14,9 @@ import tyro
 from rich.console import Console
 
 from akd_gym.agents.settings import optional
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
 from akd_gym.cli.console import say
+from akd_gym.cost import count_cost
 from akd_gym.errors import DeviceError, InvalidSettingError, StorageError
 
 if TYPE_CHECKING:

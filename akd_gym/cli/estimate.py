@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from akd_gym.agents.settings import LEARNERS, SearchSettings
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
 from akd_gym.cli.inputs import describe_images
+from akd_gym.cost import count_cost
 from akd_gym.space import make_space
 
 _RANDOM_ARCHITECTURES = 200

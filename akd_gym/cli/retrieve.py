@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from akd_gym.agents.settings import optional
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
 from akd_gym.cli.console import say
+from akd_gym.cost import count_cost
 from akd_gym.errors import InvalidSettingError
 
 if TYPE_CHECKING:

@@ -150,7 +150,7 @@ def read_operators(model: bytes) -> tuple[Operator, ...]:
 
 
 def total_madds(operators: Iterable[Operator]) -> int:
-    """Multiply-adds of convolutions and fully connected layers, as `architecture.count_cost` counts them."""
+    """Multiply-adds of convolutions and fully connected layers, as `cost.count_cost` counts them."""
     return sum(one.madds for one in operators if KINDS[one.kind] is _MATMUL)
 
 

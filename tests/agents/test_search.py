@@ -22,7 +22,7 @@ from akd_gym.agents.checkpoints import latest_checkpoint
 from akd_gym.agents.search import SearchObserver, SearchResult, read_outcomes, run_search
 from akd_gym.agents.settings import SearchSettings, read_search_name, read_settings
 from akd_gym.analysis.outcomes import Outcome
-from akd_gym.architecture import count_cost
+from akd_gym.cost import count_cost
 from akd_gym.errors import (
     CorruptFileError,
     InvalidSettingError,

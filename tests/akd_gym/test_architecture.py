@@ -5,7 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import mnasnet1_0
 
-from akd_gym.architecture import Block, NetworkSpec, count_cost
+from akd_gym.architecture import Block, NetworkSpec
+from akd_gym.cost import count_cost
 from akd_gym.errors import InvalidArchitectureError
 from akd_gym.networks import build_network
 

@@ -11,10 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import MNASNet, MobileNetV2, MobileNetV3
 from torchvision.models.mobilenetv3 import _mobilenet_v3_conf
 
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
 from akd_gym.baseline_fit import fit_baseline
 from akd_gym.baselines import BASELINES, baseline
 from akd_gym.channels import expansion_for, round_channels
+from akd_gym.cost import count_cost
 from akd_gym.errors import InvalidArchitectureError, InvalidSettingError, UnknownNameError
 from akd_gym.networks import build_network
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from akd_gym.architecture import count_cost
+from akd_gym.cost import count_cost
 from akd_gym.device_lab import LatencyRecord, host_process
 from akd_gym.device_lab.tflite_writer import EXPORTER, exporter_of
 from akd_gym.envs.search import AKDSearchEnv

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
+from akd_gym.cost import count_cost
 from akd_gym.device_lab import HostLatency, HostProtocol
 from akd_gym.device_lab.predictor import PredictedLatency, read_table, write_table
 from akd_gym.errors import DeviceError, InvalidSettingError

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from akd_gym.architecture import Block, NetworkSpec, count_cost
+from akd_gym.architecture import Block, NetworkSpec
+from akd_gym.cost import count_cost
 from akd_gym.networks import PoolSkip, StudentNetwork, build_network
 from akd_gym.space import SKELETONS, make_space
 

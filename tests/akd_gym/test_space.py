@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akd_gym.architecture import count_cost
+from akd_gym.cost import count_cost
 from akd_gym.errors import InvalidArchitectureError, InvalidSettingError, UnknownNameError
 from akd_gym.space import SKELETONS, Decision, SearchSpace, Skeleton, make_space
 

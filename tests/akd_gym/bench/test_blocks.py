@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
 from akd_gym.bench.blocks import LAYER_COUNTS, BlockTables
 from akd_gym.bench.latency import RowOperators
 from akd_gym.bench.surrogate import bench_tables
+from akd_gym.cost import count_cost
 from akd_gym.device_lab.predictor import fit_latency, read_operators
 from akd_gym.errors import InvalidArchitectureError
 from akd_gym.latencies import export_architecture

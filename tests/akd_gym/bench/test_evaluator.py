@@ -3,10 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
 from akd_gym.bench.evaluator import BenchEvaluator
 from akd_gym.bench.plan import SIGNALS
 from akd_gym.bench.surrogate import load_surrogate
+from akd_gym.cost import count_cost
 from akd_gym.errors import InvalidArchitectureError, InvalidSettingError, UnknownNameError
 
 

@@ -8,8 +8,9 @@ import re
 
 import pytest
 
-from akd_gym.architecture import NetworkSpec, count_cost
+from akd_gym.architecture import NetworkSpec
 from akd_gym.baselines import baseline
+from akd_gym.cost import count_cost
 
 SMALL = ["--resolution=16", "--channels=1", "--classes=10"]
 

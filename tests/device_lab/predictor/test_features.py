@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from akd_gym.architecture import count_cost
+from akd_gym.cost import count_cost
 from akd_gym.device_lab.predictor import Form, Operator, operators_hash, read_operators, total_madds
 from akd_gym.device_lab.predictor.features import FEATURES
 from akd_gym.device_lab.tflite import export_tflite
