@@ -37,7 +37,7 @@ class TA(KD):
     The loss of all is that of equations 1 to 3: `(1 - lambda) * cross-entropy + lambda * T^2 * KL`, lambda being the
     recipe's `alpha`. The assistants are what Search to Distill took (section 5.1): three channel-expanded versions of
     the student, here evenly spaced below its double width. Each is trained as the student is, under the same recipe
-    and seed, which costs about 7 times the student's own training in all.
+    and seed; by multiply-adds, which grow with the square of the channels, they cost about 7 times the student's own.
 
     They are kept in the training's folder, as they are after every epoch, so that a stopped training goes on. Where
     several processes train the student, the first of each machine trains them alone.
