@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import struct
 import time
 
@@ -142,7 +143,15 @@ def test_a_command_outlives_its_link_as_on_a_phone_but_not_the_phone(phone, raw)
     assert phone.children() == []
 
 
-def test_shell_v2_hangs_up_when_its_link_ends(phone, raw):
+@pytest.fixture
+def heard_hang_up():
+    """What `nohup` starts ignores SIGHUP, and so would whatever the phone starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_shell_v2_hangs_up_when_its_link_ends(heard_hang_up, phone, raw):
     client = raw(phone).connect()
     ids = client.open(b"shell,v2,raw:echo; exec sleep 1000")
     next(client.parts(ids))
