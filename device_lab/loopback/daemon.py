@@ -90,7 +90,8 @@ class Daemon:
         await self.processes.end_all()
 
     def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._links) >= _MAX_LINKS:
+        # The port may have closed between a connection's acceptance and this call.
+        if self._server is None or len(self._links) >= _MAX_LINKS:
             writer.transport.abort()
             return
         task = asyncio.create_task(Link(reader, writer, self).serve(), name="loopback link")

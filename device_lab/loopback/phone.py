@@ -126,6 +126,11 @@ class LoopbackPhone:
     def _end_thread(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_PATIENCE_S)
+        # A connection accepted while the port closed may still be on its way to the daemon.
+        if left := asyncio.all_tasks(self._loop):
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(left))
         self._loop.close()
 
     def __enter__(self) -> LoopbackPhone:

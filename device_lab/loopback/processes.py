@@ -15,6 +15,7 @@ from pathlib import Path
 MARK = "AKD_LOOPBACK_ROOT"
 """Environment variable that tells the processes of one phone from all others; whatever they start inherits it."""
 _END_S = 10.0
+_EXEC_LOOKS, _EXEC_S = 20, 0.002
 
 
 class Program:
@@ -86,6 +87,20 @@ class Program:
         if self._popen.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 self._popen.send_signal(signal.SIGHUP)
+
+
+def _environment(process: Path) -> list[bytes]:
+    """The variables of a process, by its folder in /proc.
+
+    Amid an exec a process shows none for a moment: then it is asked again. One without any memory is a zombie or the
+    kernel's own, and has none.
+    """
+    for _ in range(_EXEC_LOOKS):
+        text = (process / "environ").read_bytes()
+        if text or (process / "statm").read_bytes().startswith(b"0 "):
+            break
+        time.sleep(_EXEC_S)
+    return text.split(b"\0")
 
 
 class Processes:
@@ -166,7 +181,7 @@ class Processes:
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit() and int(folder.name) != os.getpid():
                 with contextlib.suppress(OSError):
-                    if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    if mark in _environment(folder):
                         found.append(int(folder.name))
         return found
 

@@ -52,6 +52,12 @@ def test_two_phones_are_strangers(raw):
         assert other.children() == []
 
 
+def test_a_process_is_seen_also_while_it_becomes_another_program(phone, client):
+    phone.path("/data/local/tmp/again").write_text('exec sh "$0"\n')
+    next(client.parts(client.open(b"exec:echo; exec sh /data/local/tmp/again")))
+    assert [len(phone.children()) for _ in range(300)] == [1] * 300
+
+
 def test_closing_ends_also_what_hides_from_its_group(phone, client):
     client.exec(
         "setsid sh -c 'trap \"\" HUP TERM; while :; do sleep 1000; done' >/dev/null 2>&1 </dev/null & sleep 0.2"
