@@ -136,7 +136,7 @@ def _theirs(folder: Path, workers: int) -> float:
     return seen / (time.perf_counter() - start)
 
 
-def kd_cost_ratio(folder: Path, root: Path, rounds: int = 3) -> Measurement:
+def kd_cost_ratio(folder: Path, root: Path, rounds: int = 9) -> Measurement:
     """Proxy seconds with KD from cached soft labels / with hard labels, one thread, on streamed pictures."""
     data = load_data(f"imagefolder:{folder}?stream", train_size=96, val_size=32, resolution=SIDE, threads=1)
     space = make_space("akd", "small")

@@ -117,7 +117,7 @@ def bare_seconds(spec: NetworkSpec, data: TaskData, recipe: Recipe, epochs: floa
         return time.perf_counter() - start
 
 
-def proxy_speedup(rounds: int = 2, round_size: int = 4) -> Measurement:
+def proxy_speedup(rounds: int = 4, round_size: int = 4) -> Measurement:
     """Candidates an hour by our executor on all cores, and by the plain loop one after the other; by hard labels.
 
     Round by round, first ours, then theirs. Workers have started and both have trained before the clock runs, as in
