@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: search test check bench clean
+.PHONY: search test check docs bench clean
 
 search: .venv/installed  ## PPO searches for the student that best distils a teacher, on the embedded data
 	$(BIN)/akd search $(ARGS)
@@ -16,6 +16,9 @@ check: .venv/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: .venv/installed  ## the pages of docs/, with the reference, into site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: .venv/installed  ## writes benchmarks/results.json; `make bench ARGS=ledger` runs one part
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -26,4 +29,4 @@ bench: .venv/installed  ## writes benchmarks/results.json; `make bench ARGS=ledg
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

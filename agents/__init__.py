@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from akd_gym.agents.ppo import ppo_settings
     from akd_gym.agents.registry import AGENTS, Agent, load_agent
     from akd_gym.agents.rnn import rnn_settings
+    from akd_gym.agents.runs import read_run
     from akd_gym.agents.search import SearchObserver, SearchResult, read_outcomes, run_search
     from akd_gym.agents.settings import SearchSettings
 
@@ -37,6 +38,7 @@ __all__ = [  # noqa: RUF022 - grouped
     "SearchResult",
     "run_search",
     "read_outcomes",
+    "read_run",
 ]
 
 _HOMES = {
@@ -58,6 +60,7 @@ _HOMES = {
     "SearchResult": "search",
     "run_search": "search",
     "read_outcomes": "search",
+    "read_run": "runs",
 }
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from akd_gym.agents.search import read_outcomes, run_ledger
-from akd_gym.agents.settings import SearchSettings, read_search_name
+from akd_gym.agents.search import read_outcomes
+from akd_gym.agents.settings import SearchSettings, read_search_name, run_ledger
 from akd_gym.device_lab import make_latency_meter
 from akd_gym.device_lab.predictor import read_table
 from akd_gym.errors import InvalidSettingError

@@ -14,6 +14,7 @@ import filelock
 
 from akd_gym.agents.recording import Infos, Log, SearchObserver, SearchRecorder
 from akd_gym.agents.registry import Agent, load_agent
+from akd_gym.agents.runs import read_run
 from akd_gym.agents.settings import (
     LEARNERS,
     SETTINGS_FILE,
@@ -21,6 +22,7 @@ from akd_gym.agents.settings import (
     differing_fields,
     read_search_name,
     read_settings,
+    run_ledger,
     write_settings,
 )
 from akd_gym.agents.warm_start import (
@@ -28,7 +30,6 @@ from akd_gym.agents.warm_start import (
     check_policy,
     keep_start,
     read_start,
-    run_ledger,
     take_over_evaluations,
 )
 from akd_gym.analysis.outcomes import Outcome, derive_outcomes
@@ -45,7 +46,7 @@ from akd_gym.evaluation import Announce, ProxyEvaluator, make_evaluator
 from akd_gym.ledger import EvaluatedCandidate, Ledger
 from akd_gym.reward import Reward
 
-__all__ = ["Infos", "SearchObserver", "SearchResult", "read_outcomes", "run_ledger", "run_search"]
+__all__ = ["Infos", "SearchObserver", "SearchResult", "read_outcomes", "run_search"]
 
 _LOCK_FILE = ".lock"
 
@@ -132,12 +133,8 @@ def read_outcomes(run: Path) -> SearchResult:
     Raises:
         RunMismatchError: If `run` is no run directory, or nothing was evaluated yet.
     """
-    settings = read_settings(run)
-    with Ledger.open(run_ledger(settings, run), read_only=True) as ledger:
-        outcomes = derive_outcomes(ledger.evaluations(read_search_name(run)), _reward(settings))
-    if not outcomes:
-        raise RunMismatchError(f"The search in {run} must have evaluated a round, but it has not yet.")
-    return SearchResult(outcomes, outcomes[-1].target, outcomes[-1].unit)
+    search = read_run(run)
+    return SearchResult(search.outcomes, search.target, search.unit)
 
 
 def _make_evaluator(settings: SearchSettings, run: Path, announce: Announce | None) -> ProxyEvaluator:

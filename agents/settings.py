@@ -241,6 +241,11 @@ def read_settings(run: Path) -> SearchSettings:
     return _read(run)[1]
 
 
+def run_ledger(settings: SearchSettings, run: Path) -> Path:
+    """The ledger of a run: its own, or the one that its settings name."""
+    return settings.ledger or run / "ledger.sqlite"
+
+
 def read_search_name(run: Path) -> str:
     """What the search of a run directory is called in its ledger, wherever the directory lies now.
 

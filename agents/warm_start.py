@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from akd_gym.agents.settings import LEARNERS, SearchSettings, read_search_name, read_settings
+from akd_gym.agents.settings import LEARNERS, SearchSettings, read_search_name, read_settings, run_ledger
 from akd_gym.analysis.outcomes import derive_outcomes, distinct
 from akd_gym.errors import CorruptFileError, InvalidSettingError, RunMismatchError
 from akd_gym.evaluation import Announce, ProxyEvaluator
@@ -33,11 +33,6 @@ def ledger_of(path: Path) -> Path:
     if not path.is_dir():
         return path
     return run_ledger(read_settings(path), path)
-
-
-def run_ledger(settings: SearchSettings, run: Path) -> Path:
-    """The ledger of a run: its own, or the one that its settings name."""
-    return settings.ledger or run / "ledger.sqlite"
 
 
 def take_over_evaluations(source: Path, evaluator: ProxyEvaluator, announce: Announce | None = None) -> None:

@@ -177,9 +177,8 @@ def mnasnet_exponent(costs: Sequence[float], accuracies: Sequence[float]) -> flo
         `w`, less than 0.
 
     Raises:
-        InvalidSettingError: Fewer than two candidates, values that have no logarithm, costs that are all
-        equal, or
-            data in which costlier networks are not the more accurate ones.
+        InvalidSettingError: Fewer than two candidates, values that have no logarithm, costs that are all equal, or data
+            in which costlier networks are not the more accurate ones.
     """
     check_pairs(accuracies, costs)
     cost, accuracy = np.asarray(costs, dtype=np.float64), np.asarray(accuracies, dtype=np.float64)

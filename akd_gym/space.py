@@ -20,7 +20,6 @@ This module imports no torch.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +31,7 @@ from numpy.typing import NDArray
 
 from akd_gym.architecture import Block, NetworkSpec
 from akd_gym.errors import AKDGymError, InvalidArchitectureError, InvalidSettingError, UnknownNameError
+from akd_gym.user_modules import import_user_module
 
 Choices = tuple[int, ...]
 """One option index a decision, in the order of `SearchSpace.decisions`."""
@@ -474,7 +474,7 @@ def make_space(name: str | SearchSpace = "akd", skeleton: str | Skeleton = "mnas
         raise UnknownNameError("space", name, [*PRESETS, "module:attribute"])
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found = getattr(import_user_module(module), attribute)
         space = found if isinstance(found, SearchSpace) else found(skeleton)
     except AKDGymError:
         raise

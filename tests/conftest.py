@@ -9,7 +9,7 @@ import pytest
 
 from akd_gym.recipes import RECIPES, Recipe
 
-ALLOWED_SKIPS = ("one core only", "needs Debian's adb")
+ALLOWED_SKIPS = ("one core only", "needs Debian's adb", "needs Debian's chromium")
 """On CI any other skip is a failure: a test that does not run there runs nowhere."""
 
 # Read by torch when it is imported, here and in every process that a test starts. Networks this small gain nothing

@@ -6,15 +6,12 @@ twenty agents can still be read. Every line bears its name. Nothing here touches
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -22,10 +19,9 @@ from numpy.typing import NDArray
 
 from akd_gym.analysis.aggregates import Interval, mean_curves
 from akd_gym.analysis.competition import RANDOM, AgentRun, Standing, standing_runs, value_curve, value_over_time
-from akd_gym.analysis.figures import write_figure
+from akd_gym.analysis.figure_files import write_figure
 from akd_gym.analysis.style import FAINT, INK, SOFT, finish
 from akd_gym.errors import InvalidSettingError
-from akd_gym.files import write_atomically
 
 COLOURED = 6
 """Agents that have a colour, besides random search."""
@@ -119,15 +115,12 @@ def scores_figure(standings: Sequence[Standing], *, title: str = "") -> Figure:
 
 
 def write_both(folder: Path, name: str, figure: Figure) -> list[Path]:
-    """Writes a figure as PNG and as SVG, each whole or not at all; the same figure gives the same SVG.
+    """Writes a figure as PNG and as SVG, each whole or not at all.
 
     Raises:
         StorageError: One cannot be written; an old file is as it was.
     """
-    content = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "akd_gym", "svg.fonttype": "none"}):
-        FigureCanvasSVG(figure).print_figure(content, format="svg", facecolor="white", metadata={"Date": None})
-    return [write_figure(folder / f"{name}.png", figure), write_atomically(folder / f"{name}.svg", content.getvalue())]
+    return [write_figure(folder / f"{name}{suffix}", figure) for suffix in (".png", ".svg")]
 
 
 def agent_colours(standings: Sequence[Standing]) -> dict[str, str]:

@@ -21,13 +21,13 @@ from akd_gym.bench.plan import (
     covering_architectures,
     trainings_of,
 )
-from akd_gym.bench.table_file import appending, read_table
 from akd_gym.bench.trainings import TRAININGS_FILE, appending_trainings, read_trainings
 from akd_gym.cost import count_cost
 from akd_gym.evaluation import Announce, prepare_training
 from akd_gym.executors import Job, TrainingTask, make_executor
 from akd_gym.ledger_records import TrainingRecord
 from akd_gym.recipes import Recipe
+from akd_gym.table_file import appending, read_table
 
 IDENTITY_FILE = "identity.json"
 SECOND_STAGE_FILE = "second_stage.csv"

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from akd_gym.bench.blocks import CLASSES, INPUT_SHAPE
 from akd_gym.bench.identity import check_identity
-from akd_gym.bench.table_file import appending, read_table
 from akd_gym.device_lab import LatencyMeter, LatencyRecord
 from akd_gym.latencies import export_architecture
 from akd_gym.latency_fit import ROUND_SIZE
 from akd_gym.ledger_records import latency_ms
+from akd_gym.table_file import appending, read_table
 
 LATENCIES_FILE = "latencies.csv"
 DEVICE_FILE = "device.json"

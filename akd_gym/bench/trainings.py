@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from akd_gym.bench.plan import Training
-from akd_gym.bench.table_file import TableFile, appending, read_table
 from akd_gym.ledger_records import TrainingRecord
+from akd_gym.table_file import TableFile, appending, read_table
 
 TRAININGS_FILE = "trainings.csv"
 

@@ -163,7 +163,7 @@ class FitBench:
 
     def __call__(self, console: Console) -> None:
         """Fit, judge, write, show."""
-        from akd_gym.analysis.figures import write_figure
+        from akd_gym.analysis.figure_files import write_figure
         from akd_gym.bench import card as cards
         from akd_gym.bench.build import read_second_stage
         from akd_gym.bench.dataset import read_data

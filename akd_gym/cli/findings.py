@@ -1,4 +1,4 @@
-"""What a finished search leaves: the table in the terminal, `pareto.csv`, pictures, and what to do next."""
+"""What a finished search leaves: the table in the terminal, `pareto.csv`, pictures, the report, what to do next."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from rich.console import Console
 
 from akd_gym.agents.search import SearchResult
 from akd_gym.agents.settings import SearchSettings
-from akd_gym.analysis.figures import accuracy_cost_figure, progress_figure, write_figure
+from akd_gym.analysis.figure_files import write_figure
+from akd_gym.analysis.figures import accuracy_cost_figure, progress_figure
 from akd_gym.analysis.outcomes import Outcome
 from akd_gym.analysis.pareto import pareto_outcomes, write_pareto_csv
 from akd_gym.analysis.tables import pareto_table
-from akd_gym.recipes import full_recipe
+from akd_gym.report import read_reported_runs, training_words, write_report
 from akd_gym.reward import Reward
 
 
@@ -29,6 +30,7 @@ def write_findings(result: SearchResult, settings: SearchSettings, run: Path, co
         reasons = Counter(outcome.reason for outcome in result.outcomes)
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         console.print(f"No candidate was feasible: {counts}. The ledger has the details.", style="bold red")
+        _write_report(run, console)
         return
     half = len(result.outcomes) // 2
     first, second = result.outcomes[:half], result.outcomes[half:]
@@ -50,16 +52,17 @@ def write_findings(result: SearchResult, settings: SearchSettings, run: Path, co
         write_figure(run / "progress.png", progress_figure(result.outcomes)),
     ]
     console.print("Written: " + ", ".join(str(path) for path in written), highlight=False, markup=False, soft_wrap=True)
+    _write_report(run, console)
     print_training_command(best, settings, run / "winner", console)
 
 
 def print_training_command(outcome: Outcome, settings: SearchSettings, out: Path, console: Console) -> None:
     """Print the command that trains a student fully on what it was searched with, ready to be pasted."""
-    words = ["akd", "train", outcome.architecture, "--data", settings.data, "--out", str(out)]
-    words += ["--method", "hard"] if settings.teacher == "none" else ["--method", "kd", "--teacher", settings.teacher]
-    if settings.recipe.resolution not in (None, full_recipe(settings.data).resolution):
-        words += ["--resolution", str(settings.recipe.resolution)]
-    if settings.device != "cpu":
-        words += ["--device", settings.device]
+    words = training_words(outcome.architecture, settings, str(out))
     console.print("Train it fully:", style="bold")
     console.print(shlex.join(words), highlight=False, markup=False, soft_wrap=True)
+
+
+def _write_report(run: Path, console: Console) -> None:
+    path = write_report(run / "report.html", read_reported_runs([run]))
+    console.print(f"Report: {path}", highlight=False, markup=False, soft_wrap=True)

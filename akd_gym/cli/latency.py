@@ -172,7 +172,7 @@ def show_audit(audit: Audit, run: Path, console: Console) -> None:
     Raises:
         StorageError: The picture cannot be written.
     """
-    from akd_gym.analysis.figures import write_figure
+    from akd_gym.analysis.figure_files import write_figure
     from akd_gym.analysis.predictions import audit_figure, audit_summary, audit_table
     from akd_gym.latency_audit import AUDIT_FILE
 
@@ -188,7 +188,7 @@ def show_audit(audit: Audit, run: Path, console: Console) -> None:
 
 def _show(table: LatencyTable, out: Path, console: Console) -> None:
     """Print how good a new table is, draw it beside its file, and say how to use it."""
-    from akd_gym.analysis.figures import write_figure
+    from akd_gym.analysis.figure_files import write_figure
     from akd_gym.analysis.predictions import table_figure
 
     _print_accuracy(table, console)

@@ -21,7 +21,7 @@ from akd_gym.analysis.competition_tables import (
     write_curves_csv,
     write_scores_csv,
 )
-from akd_gym.analysis.figures import write_figure
+from akd_gym.analysis.figure_files import write_figure
 from akd_gym.analysis.formats import format_cost
 from akd_gym.errors import RunMismatchError
 from akd_gym.files import write_atomically

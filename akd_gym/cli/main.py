@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from akd_gym.agents.settings import PRESETS, SearchSettings, read_settings, settings_for
+from akd_gym.cli.audit import Audit
 from akd_gym.cli.baseline import Baseline
 from akd_gym.cli.bench import Bench
 from akd_gym.cli.compete import Compete, Leaderboard
@@ -25,6 +26,8 @@ from akd_gym.cli.measure import Measure
 from akd_gym.cli.merge import Merge
 from akd_gym.cli.phones import Phones
 from akd_gym.cli.repair import Repair
+from akd_gym.cli.report import Report
+from akd_gym.cli.reproduce import Ablate, Reproduce
 from akd_gym.cli.retrieve import Retrieve
 from akd_gym.cli.search import Finalists, Search
 from akd_gym.cli.students import Evaluate
@@ -78,10 +81,12 @@ def _commands(argv: Sequence[str]) -> Any:
     return Union[  # noqa: UP007 - built at run time
         command("search", Search, default=Search(settings=base)),
         command("finalists", Finalists),
+        command("report", Report),
         command("evaluate", Evaluate, default=Evaluate(tyro.MISSING, settings=base)),
         command("compete", Compete),
         command("leaderboard", Leaderboard),
         command("train", Train),
+        command("audit", Audit),
         command("export", Export),
         command("baseline", Baseline),
         command("measure", Measure),
@@ -89,6 +94,8 @@ def _commands(argv: Sequence[str]) -> Any:
         command("phones", Phones),
         command("teacher", Teacher),
         command("bench", Bench),
+        command("reproduce", Reproduce),
+        command("ablate", Ablate),
         command("merge", Merge),
         command("repair", Repair),
         command("retrieve", Retrieve),

@@ -1,7 +1,7 @@
 """The route of a teacher: checkpoints of its training ("anchors"), from easy to hard, beside its file.
 
 `akd teacher train --anchors 4` keeps NAME.anchor1.safetensors to NAME.anchor3.safetensors beside NAME.safetensors,
-which is the fourth. Each is a teacher like any other.
+which is the fourth. Each is a teacher like any other. `shipped:resnet` has three as well.
 
 Paper: Knowledge Distillation via Route Constrained Optimization - https://arxiv.org/abs/1904.09149
 """
@@ -17,10 +17,12 @@ from akd_gym.data import TaskData
 from akd_gym.errors import CorruptFileError, TeacherError
 from akd_gym.teachers.base import NetworkTeacher, Teacher
 from akd_gym.teachers.loading import load_embedder, load_teacher, member_names
+from akd_gym.teachers.settings import TEACHER_ASSETS
 
 _HOW_TO = (
-    "`akd teacher train --name resnet --anchors 4` makes a teacher with anchors, file:OUT/resnet.safetensors@resnet; "
-    "of a teacher of your own keep NAME.anchor1.safetensors, NAME.anchor2.safetensors, ... beside NAME.safetensors."
+    "shipped:resnet has them; `akd teacher train --name resnet --anchors 4` makes a teacher with anchors, "
+    "file:OUT/resnet.safetensors@resnet; of a teacher of your own keep NAME.anchor1.safetensors, "
+    "NAME.anchor2.safetensors, ... beside NAME.safetensors."
 )
 
 
@@ -56,6 +58,8 @@ def load_route(teacher: Teacher, data: TaskData) -> list[Teacher]:
 def _anchor_names(name: str) -> list[str]:
     """Names of the anchors of one teacher, easy to hard, without its own."""
     source, _, rest = name.partition(":")
+    if source == "shipped":
+        source, rest = "file", f"{TEACHER_ASSETS / rest}.safetensors@{rest}"
     location, _, architecture = rest.rpartition("@")
     if source not in ("file", "file-in-order") or not location:
         raise TeacherError(f"Teacher {name!r} is one checkpoint without a route, and RCO needs its anchors. {_HOW_TO}")

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from akd_gym.analysis.figures import accuracy_cost_figure, moving_mean, progress_figure, write_figure
+from akd_gym.analysis.figure_files import write_figure
+from akd_gym.analysis.figures import accuracy_cost_figure, progress_figure
 from akd_gym.analysis.outcomes import Outcome
 from akd_gym.analysis.pareto import pareto_outcomes
+from akd_gym.analysis.progress import moving_mean
 from akd_gym.errors import InvalidSettingError, StorageError
 from akd_gym.reward import Reward
 
@@ -69,9 +71,9 @@ def test_progress_shows_means_and_the_best_so_far(outcomes):
     rewards = [o.reward for o in outcomes[:40]]
     drawn = labelled(reward_axes)
     assert drawn["best so far"].get_ydata() == pytest.approx(np.maximum.accumulate(rewards))
-    assert drawn["mean of the last 5"].get_ydata()[10] == pytest.approx(np.mean(rewards[6:11]))
+    assert drawn["mean of 5"].get_ydata()[10] == pytest.approx(np.mean(rewards[6:11]))
     assert list(drawn["infeasible (2)"].get_xdata()) == [40, 41]
-    assert labelled(accuracy_axes)["mean of the last 5"].get_ydata()[0] == pytest.approx(100 * outcomes[0].accuracy)
+    assert labelled(accuracy_axes)["mean of 5"].get_ydata()[0] == pytest.approx(100 * outcomes[0].accuracy)
     assert labelled(cost_axes)["target 0.6"].get_ydata()[0] == 0.6
 
 
@@ -89,7 +91,7 @@ def test_png_is_written_whole_or_not_at_all(outcomes, tmp_path):
     figure = accuracy_cost_figure(outcomes)
     path = write_figure(tmp_path / "figure.png", figure)
     with Image.open(path) as image:
-        assert image.size == (1152, 736)
+        assert image.size == (2160, 1380)
         assert np.asarray(image.convert("L")).std() > 10  # not a blank page
     with pytest.raises(StorageError, match="cannot be written"):
         write_figure(tmp_path / "missing" / "figure.png", figure)
@@ -100,10 +102,14 @@ def test_moving_mean_by_hand():
     assert moving_mean([2.0, 4.0, 6.0, 0.0], 2).tolist() == [2.0, 3.0, 5.0, 3.0]
     assert moving_mean([2.0, 4.0, 6.0, 0.0], 9).tolist() == [2.0, 3.0, 4.0, 3.0]
     assert moving_mean([], 3).tolist() == []
+    with pytest.raises(InvalidSettingError, match="`window` must be at least 1 candidate, but got 0"):
+        moving_mean([2.0], 0)
 
 
 def test_figures_leave_pyplot_alone():
     code = (
-        "import sys, akd_gym.analysis.figures, akd_gym.analysis.drawing; assert 'matplotlib.pyplot' not in sys.modules"
+        "import sys, akd_gym.analysis.drawing, akd_gym.analysis.search_figures, akd_gym.analysis.differences_figure, "
+        "akd_gym.analysis.hypervolume, akd_gym.analysis.figures, akd_gym.analysis.figure_files; "
+        "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

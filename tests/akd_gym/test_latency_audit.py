@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from akd_gym.analysis.figures import write_figure
+from akd_gym.analysis.figure_files import write_figure
 from akd_gym.analysis.outcomes import Outcome
 from akd_gym.analysis.predictions import accuracy_table, audit_figure, audit_summary, audit_table, table_figure
 from akd_gym.device_lab import HostLatency, HostProtocol

@@ -39,7 +39,7 @@ def teachers(route_file: Path, own_file: str, tmp_path_factory: pytest.TempPathF
         if path.suffix != ".pt":
             shutil.copy(path, other / path.name)
     return {
-        "shipped": "shipped:resnet",
+        "shipped": "shipped:inception",
         "file with anchors": f"file:{route_file}@resnet",
         "file of one's own": own_file,
         "ensemble": "shipped:inception+shipped:mixer",

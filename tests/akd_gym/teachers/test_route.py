@@ -89,9 +89,24 @@ def test_a_record_tells_which_anchors_there_must_be(weights: Path, data: TaskDat
         load_route(teacher, data)
 
 
-@pytest.mark.parametrize("name", ["shipped:resnet", "shipped:mixer"])
-def test_a_shipped_teacher_has_no_route(name: str, data: TaskData) -> None:
-    with pytest.raises(TeacherError, match=rf"'{name}' is one checkpoint without a route.*teacher train.*--anchors 4"):
+def test_the_shipped_residual_network_has_a_route_from_easy_to_hard(data: TaskData) -> None:
+    teacher = load("shipped:resnet", data)
+    route = load_route(teacher, data)
+    assert [Path(anchor.name).name for anchor in route[:-1]] == [
+        f"resnet.anchor{number}.safetensors@resnet" for number in (1, 2, 3)
+    ]
+    assert route[-1] is teacher
+    pool = load_data(train_size=2000, val_size=50, test_size=0)
+    accuracies = [
+        float((anchor.logits(pool.train.images).argmax(1) == pool.train.labels).float().mean()) for anchor in route
+    ]
+    assert accuracies == sorted(accuracies)
+    assert accuracies[-1] - accuracies[0] > 0.03
+
+
+@pytest.mark.parametrize("name", ["shipped:inception", "shipped:mixer"])
+def test_the_other_shipped_teachers_have_none(name: str, data: TaskData) -> None:
+    with pytest.raises(TeacherError, match=rf"'{name}' has no anchors.*shipped:resnet has them.*--anchors 4"):
         load_route(load(name, data), data)
 
 
@@ -134,5 +149,5 @@ def test_an_ensemble_goes_side_by_side(weights: Path, data: TaskData) -> None:
     anchor_path(other, 3).unlink()
     with pytest.raises(TeacherError, match="must have equally many anchors, but they have 4, 3, themselves"):
         load_route(both, data)
-    with pytest.raises(TeacherError, match="'shipped:resnet' is one checkpoint"):
-        load_route(load(f"file:{weights}@resnet+shipped:resnet", data), data)
+    with pytest.raises(TeacherError, match="'shipped:mixer' has no anchors"):
+        load_route(load(f"file:{weights}@resnet+shipped:mixer", data), data)

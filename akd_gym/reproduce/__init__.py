@@ -1,0 +1,1 @@
+"""The paper's figures and tables made again, at the scale of the embedded data."""
