@@ -29,7 +29,7 @@ def test_a_round_gives_a_full_record_a_model(tiny_model) -> None:
         assert record.verdict == "ok"
         assert record.reason is None
         assert record.latency_ms > 0
-        assert record.input_shape == (1, 4)
+        assert record.input_shape == (1, 16384)
         assert record.dtype == "float32"
         assert record.exporter == "akd_gym.device_lab.tflite"
         assert record.fully_delegated is True

@@ -165,7 +165,7 @@ def test_teachers_that_cannot_teach(task: FaceTask, teacher: Teacher, tmp_path: 
         trained(task, tmp_path / "out")
     with pytest.raises(InvalidSettingError, match="must be one for embeddings"):
         trained(task, tmp_path / "out", method="kd", teacher=teacher)
-    shipped = load_embedding_teacher("shipped:resnet", task.data, RECIPE, tmp_path, place=PLACE)
+    shipped = load_embedding_teacher("shipped:mixer", task.data, RECIPE, tmp_path, place=PLACE)
     with pytest.raises(TeacherError, match="RCO needs"):
         trained(task, tmp_path / "out", method="rco", teacher=shipped)
 

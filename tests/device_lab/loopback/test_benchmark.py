@@ -25,7 +25,7 @@ def figures(line: str) -> dict[str, float]:
 
 
 def test_it_runs_the_pushed_model_and_prints_what_litert_prints(bench):
-    output, code = bench.shell(f"taskset 1 {PROGRAM} --graph={MODEL} {QUICK} --use_cpu=true --strange=1")
+    output, code = bench.shell(f"taskset 1 {PROGRAM} --graph={MODEL} {QUICK} --use_cpu=true --strange=1 2>&1")
     assert code == 0
     text = output.decode()
     times = parse_benchmark(text, least_runs=50, model=MODEL)

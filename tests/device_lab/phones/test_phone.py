@@ -18,10 +18,10 @@ from akd_gym.errors import BadOutputError, CommandFailedError, DeviceLostError, 
 
 
 def adder(constant: float) -> bytes:
-    """x + constant on (1, 4); models of equal size that differ in one number."""
+    """x + constant on (1, 16384); models of equal size that differ in one number."""
     writer = TFLiteWriter()
-    x = writer.tensor("input", (1, 4))
-    y = writer.operator("ADD", [x, writer.constant("c", np.full(4, constant, "f4"))], "y", (1, 4), "AddOptions")
+    x = writer.tensor("input", (1, 16384))
+    y = writer.operator("ADD", [x, writer.constant("c", np.full(1, constant, "f4"))], "y", (1, 16384), "AddOptions")
     return writer.finish({"input": x}, {"output": y}, description="adder")
 
 
