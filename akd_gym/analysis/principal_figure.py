@@ -60,8 +60,12 @@ def principal_figure(plane: PrincipalPlane, *, groups: Sequence[str] | None = No
             linestyle=dashes,
             linewidth=1.8,
             zorder=6,
-            label=_literal(path.name),
+            label=_literal(path.name) if groups is None else None,
         )
+    for group in dict.fromkeys(groups or ()):
+        colour = looks[list(groups or ()).index(group)][0]
+        count = list(groups or ()).count(group)
+        right.plot([], [], color=colour, linewidth=3, label=f"{_literal(group)} ({count} search{'es' * (count > 1)})")
     first = np.concatenate([path.points[: max(1, round(END * len(path.points)))] for path in plane.paths])
     _ellipse(left, first, INK, (0, (1, 1.5)))
     left.plot([], [], color=INK, linestyle=(0, (1, 1.5)), label="first tenth, all searches")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +58,7 @@ class Effort:
             text = f"{study.title}. At most {budget.describe(scale)}"
             if budget.core_seconds:
                 cores = workshop.trainings.workers
-                text += f": about {budget.core_seconds / 60 / cores:.0f} minutes on {cores} cores"
+                text += f": about {math.ceil(budget.core_seconds / 60 / cores)} minute(s) on {cores} core(s)"
             say(progress.console, f"{text}.")
             if self.dry_run:
                 return

@@ -53,12 +53,15 @@ class Budget:
         """In words, but for the time."""
         parts = []
         if self.searches:
-            parts.append(f"{self.searches} searches of {scale.search_budget:,} candidates on AKDBench")
+            count = f"{self.searches} search{'es' if self.searches > 1 else ''}"
+            parts.append(f"{count} of {scale.search_budget:,} candidates on AKDBench")
         if self.trainings:
             epochs = "" if scale.epochs is None else f" of {scale.epochs} epochs"
             images = "" if scale.train_size is None else f" on {scale.train_size:,} images"
             parts.append(f"{self.trainings} trainings{epochs}{images}")
-        return f"{' and '.join(parts)}, {scale.seeds} seeds" if parts else "no search and no training"
+        if not parts:
+            return "no search and no training"
+        return " and ".join(parts) + (f", {scale.seeds} seeds" if self.searches > 1 or self.trainings else "")
 
 
 class Observer:

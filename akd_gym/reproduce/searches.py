@@ -58,4 +58,4 @@ def bench_search(
         target_madds=target if cost == "madds" else None,
     )
     run_search(settings, run, resume=(run / SETTINGS_FILE).exists())
-    return read_run(run, name)
+    return read_run(run, f"{'hard labels' if teacher == 'none' else teacher.rpartition(':')[2]}, seed {seed}")

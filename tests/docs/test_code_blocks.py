@@ -141,6 +141,7 @@ def run_page(page: Path, folder: Path, with_slow: bool) -> dict[str, Any]:
         if block.language == "python":
             if module := re.match(r"# (\w+\.py)\n", block.code):
                 (folder / module[1]).write_text(block.code, encoding="utf-8")
+                sys.modules.pop(module[1].removesuffix(".py"), None)  # another test's of the same name
             exec(compile(block.code, block.where, "exec"), names)
         elif block.mark == "run":
             for words in block.commands:

@@ -126,10 +126,15 @@ def test_the_figure_shows_candidates_ways_and_ends(policies):
 
 def test_searches_of_a_group_have_its_colour_and_marks_of_their_own(policies):
     plane = principal_plane([*policies, policies[0]])
-    handles, _ = principal_figure(plane, groups=["a", "b", "a"]).axes[1].get_legend_handles_labels()
-    colours = [to_hex(handle.get_color()) for handle in handles]
+    left, right = principal_figure(plane, groups=["a", "b", "a"]).axes
+    ways = [line for line in left.get_lines() if len(line.get_xdata()) > 1 and line.get_linewidth() == 1.8]
+    colours = [to_hex(way.get_color()) for way in ways]
     assert colours[0] == colours[2] != colours[1]
-    assert len({handle.get_marker() for handle in handles}) == 3
+    ends = [line for line in right.get_lines() if line.get_markersize() == 9]
+    assert len({end.get_marker() for end in ends}) == 3
+    handles, names = right.get_legend_handles_labels()
+    assert names == ["a (2 searches)", "b (1 search)"]
+    assert [to_hex(handle.get_color()) for handle in handles] == colours[:2]
     with pytest.raises(InvalidSettingError, match="`groups` must be 3"):
         principal_figure(plane, groups=["a"])
 
