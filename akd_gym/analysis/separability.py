@@ -82,12 +82,17 @@ class Separability:
     candidates: tuple[int, int]
 
     @property
+    def supposition(self) -> str:
+        """What the p-value supposes, as a clause that begins with `if`."""
+        return _MEANINGS[self.exchanged]
+
+    @property
     def meaning(self) -> str:
         """The p-value in words."""
         return (
             f"p = {self.p_value:.3g} (at best {self.smallest_p:.2g} with {self.units[0]} and {self.units[1]} "
             f"{'blocks' if self.exchanged == 'blocks' else 'searches'}): how often candidates could be told apart with "
-            f"at least {self.accuracy:.1%} accuracy {_MEANINGS[self.exchanged]}."
+            f"at least {self.accuracy:.1%} accuracy {self.supposition}."
         )
 
 

@@ -191,10 +191,12 @@ def _separable(tests: dict[str, Separability], runs: Sequence[SearchRun], figure
         for name, found in tests.items()
     ]
     head = ("what was exchanged", "told apart, %", "under exchange, %", "p", "p at best", "exchanges")
-    meanings = "\n".join(f"- {name}: {found.meaning}" for name, found in tests.items())
+    suppositions = {found.exchanged: found.supposition for found in tests.values()}
+    meanings = "\n".join(f"- {exchanged} exchanged: {words}." for exchanged, words in suppositions.items())
     text = (
         f"{markdown_table(head, lines)}\n\nA linear classifier, on the last fifth of each search, judged on searches "
-        f"or blocks that it did not see; 50 % is guessing.\n\n{meanings}\n"
+        "or blocks that it did not see; 50 % is guessing. p is how often they could be told apart at least that "
+        f"well\n\n{meanings}\n"
     )
     plane = principal_plane(runs)
     numbers = {
