@@ -49,6 +49,7 @@ class Report:
         if self.port is not None:
             raise InvalidSettingError("`--port` must go with `--live`: a page in a file is not served.")
         from akd_gym.report import read_reported_runs, separations, write_figures, write_report
+        from akd_gym.report.separation import MEANING
 
         runs = read_reported_runs(self.runs)
         if self.figures is not None:
@@ -63,6 +64,8 @@ class Report:
             compared = separations(runs)
         for one in compared:
             say(console, f"{one.label}: {one.text}")
+        if compared:
+            say(console, MEANING)
         page = self.out or (self.runs[0] if len(self.runs) == 1 else Path()) / "report.html"
         say(console, f"Report: {write_report(page, runs, compared)}")
 
