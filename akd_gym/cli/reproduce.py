@@ -118,7 +118,7 @@ class Reproduce:
     """
 
     name: tyro.conf.Positional[str]
-    """Which: figure2, figure4 to figure8, table1, table3 to table10."""
+    """Which: figure2, figure4 to figure8, figure7real (by real searches), table1, table3 to table10."""
     effort: Annotated[Effort, tyro.conf.arg(name="")] = field(default_factory=Effort)
 
     def __call__(self, console: Console) -> None:

@@ -9,6 +9,7 @@ from akd_gym.reproduce.ensembles import Ensembles
 from akd_gym.reproduce.faces import Faces
 from akd_gym.reproduce.methods import Methods
 from akd_gym.reproduce.rankings import Rankings, TwoStudents
+from akd_gym.reproduce.real_searches import RealSeeds
 from akd_gym.reproduce.relative_gains import RelativeGains
 from akd_gym.reproduce.study import Study
 from akd_gym.reproduce.teachers import TeacherAgreement
@@ -17,7 +18,7 @@ from akd_gym.reproduce.trajectories import Comparison, Differences, OneSearch, T
 STUDIES: dict[str, type[Study]] = {
     study.name: study
     for study in (
-        *(TeacherAgreement, OneSearch, Comparison, TwoTeachers, TwoSeeds, Differences),
+        *(TeacherAgreement, OneSearch, Comparison, TwoTeachers, TwoSeeds, RealSeeds, Differences),
         *(TwoStudents, Rankings, RelativeGains, Ablation, Methods, Baselines, FlopsAblation, Faces, Ensembles),
     )
 }

@@ -15,6 +15,7 @@ from akd_gym.analysis.principal_figure import principal_figure, stages_figure
 from akd_gym.analysis.runs import SearchRun
 from akd_gym.analysis.search_figures import search_figure, search_panels
 from akd_gym.analysis.separability import (
+    TAIL,
     Separability,
     separability_of_pairs,
     separability_of_searches,
@@ -92,7 +93,7 @@ class Comparison(Study):
             "stages": stages_figure(principal_plane(pairs[0])),
             "plane": principal_figure(principal_plane(runs), groups=groups),
         }
-        return _separable(tests, runs, figures)
+        return separable(tests, runs, figures)
 
     def _pairs(self, workshop: Workshop) -> list[tuple[SearchRun, SearchRun]]:
         seeds = range(workshop.scale.seeds)
@@ -150,7 +151,7 @@ class TwoSeeds(Study):
             f"blocks of two searches, seeds {one} and {one + 1}": separability_of_two(runs[one], runs[one + 1])
             for one in range(0, seeds - 1, 2)
         }
-        return _separable(tests, runs, {"plane": principal_figure(principal_plane(runs))})
+        return separable(tests, runs, {"plane": principal_figure(principal_plane(runs))})
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,17 @@ class Differences(Comparison):
         return Finding(f"{found.caption}\n\n{table}", numbers, {"differences": differences_figure(found)})
 
 
-def _separable(tests: dict[str, Separability], runs: Sequence[SearchRun], figures: dict[str, Figure]) -> Finding:
+def separable(
+    tests: dict[str, Separability], runs: Sequence[SearchRun], figures: dict[str, Figure], tail: float = TAIL
+) -> Finding:
+    """The finding of a study that asks whether searches end apart.
+
+    Args:
+        tests: By what they exchanged.
+        runs: The searches.
+        figures: By a short name.
+        tail: The share of each search that counts.
+    """
     lines = [
         (
             name,
@@ -194,8 +205,8 @@ def _separable(tests: dict[str, Separability], runs: Sequence[SearchRun], figure
     suppositions = {found.exchanged: found.supposition for found in tests.values()}
     meanings = "\n".join(f"- {exchanged} exchanged: {words}." for exchanged, words in suppositions.items())
     text = (
-        f"{markdown_table(head, lines)}\n\nA linear classifier, on the last fifth of each search, judged on searches "
-        "or blocks that it did not see; 50 % is guessing. p is how often they could be told apart at least that "
+        f"{markdown_table(head, lines)}\n\nA linear classifier, on the last {tail:.0%} of each search, judged on "
+        "searches or blocks that it did not see; 50 % is guessing. p is how often they could be told apart at least that "
         f"well\n\n{meanings}\n"
     )
     plane = principal_plane(runs)

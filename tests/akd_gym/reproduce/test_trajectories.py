@@ -2,7 +2,9 @@
 
 import pytest
 
+from akd_gym.agents.runs import read_run
 from akd_gym.errors import InvalidSettingError
+from akd_gym.reproduce.real_searches import RealSeeds
 from akd_gym.reproduce.registry import make_study
 from akd_gym.reproduce.scale import Scale
 from akd_gym.reproduce.study import Workshop
@@ -46,3 +48,21 @@ def test_a_figure_is_drawn_and_its_numbers_said(folder, name, seeds, figures):
 def test_too_few_seeds_for_two_halves_are_refused(folder):
     with pytest.raises(InvalidSettingError, match="`seeds` must be at least 4, two for either half, but got 3"):
         make_study("figure7").run(workshop(folder, 3))
+
+
+@pytest.mark.slow
+def test_real_searches_differ_in_seed_and_split(folder, tiny_recipe):
+    study = RealSeeds(candidates=16, recipe=tiny_recipe, blocks=3)
+    place = workshop(folder, 2)
+    assert study.budget(place).trainings == 32
+    finding = study.run(place)
+    [found] = finding.numbers["tests"].values()
+    assert found["smallest_p"] <= found["p_value"] <= 1
+    runs = [read_run(folder / "work" / "searches" / f"real-16-seed{seed}") for seed in (0, 1)]
+    assert [run.settings["recipe"]["split_seed"] for run in runs] == [0, 1]
+    assert "on the last 50% of each search" in finding.text
+
+
+def test_searches_too_short_for_the_test_are_refused(folder, tiny_recipe):
+    with pytest.raises(InvalidSettingError, match="of 8 candidates are too short: `blocks` must be at least 2"):
+        RealSeeds(candidates=8, recipe=tiny_recipe, blocks=20).run(workshop(folder, 2))
