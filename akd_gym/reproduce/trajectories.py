@@ -206,8 +206,8 @@ def separable(
     meanings = "\n".join(f"- {exchanged} exchanged: {words}." for exchanged, words in suppositions.items())
     text = (
         f"{markdown_table(head, lines)}\n\nA linear classifier, on the last {tail:.0%} of each search, judged on "
-        "searches or blocks that it did not see; 50 % is guessing. p is how often they could be told apart at least that "
-        f"well\n\n{meanings}\n"
+        "searches or blocks that it did not see; 50 % is guessing. p is how often they could be told apart at "
+        f"least that well\n\n{meanings}\n"
     )
     plane = principal_plane(runs)
     numbers = {
