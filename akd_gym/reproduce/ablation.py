@@ -13,14 +13,11 @@ from akd_gym.analysis.intervals import MeanInterval, mean_interval
 from akd_gym.errors import InvalidSettingError
 from akd_gym.reproduce.finalists import Finalist
 from akd_gym.reproduce.scale import Budget
-from akd_gym.reproduce.searches import Cost
+from akd_gym.reproduce.searches import Cost, search_seconds
 from akd_gym.reproduce.study import Finding, Study, Workshop
 from akd_gym.reproduce.tables import markdown_table, method_title, unfinished
 from akd_gym.reproduce.trainings import StudentTraining, TrainedStudent
 from akd_gym.space import make_space
-
-SEARCH_SECONDS = 0.004
-"""Of a candidate of a search on AKDBench, on the machine that this was written on."""
 
 
 class _Cell(NamedTuple):
@@ -89,7 +86,7 @@ class Ablation(Study):
             searches,
             searches * len(self._methods),
             sum(self.targets) * len(self.signals) * seeds * once
-            + searches * workshop.scale.search_budget * SEARCH_SECONDS,
+            + search_seconds(searches, workshop.scale.search_budget),
         )
 
     def run(self, workshop: Workshop) -> Finding:

@@ -12,10 +12,11 @@ from akd_gym.analysis.intervals import mean_interval
 from akd_gym.architecture import NetworkSpec
 from akd_gym.reproduce.baselines import reduced
 from akd_gym.reproduce.scale import Budget
-from akd_gym.reproduce.study import Finding, Study, Workshop
+from akd_gym.reproduce.study import Finding, Study, Workshop, with_epochs
 from akd_gym.reproduce.tables import markdown_table, method_title
 
 if TYPE_CHECKING:
+    from akd_gym.retrieval.identities import FaceTask
     from akd_gym.retrieval.study import Row
 
 _TRAINING_SECONDS = 60.0  # of one student on ORL
@@ -56,12 +57,17 @@ class Faces(Study):
         Raises:
             DataError: The extra `faces`, which has the pictures and the teacher, is not installed.
         """
+        from akd_gym.retrieval.dlib_faces import align_face
+        from akd_gym.retrieval.identities import load_faces, split_faces
+
         [found] = workshop.finalists([("shipped:resnet", 1.0, 0)])
         students = {"AKDNet": found.spec, "MobileNetV2": reduced("mobilenet_v2", found.madds)}
         workshop.observer.begin("trainings", len(students) * len(self.methods) * workshop.scale.seeds)
         rates: dict[tuple[str, str], list[list[float]]] = {}
+        workshop.observer.announce("cutting the faces out of their pictures")
+        faces = load_faces("orl", align=align_face)
         for seed in range(workshop.scale.seeds):
-            for (name, method), row in self._of_seed(workshop, students, seed).items():
+            for (name, method), row in self._of_seed(workshop, split_faces(faces, seed=seed), students, seed).items():
                 rates.setdefault((name, method), []).append([100 * one.value for one in row.rates])
         lines = [
             (
@@ -75,42 +81,35 @@ class Faces(Study):
             (
                 f"AKDNet less MobileNetV2, {method_title(method)}",
                 "",
-                *(
-                    f"{mean_interval([a[i] - b[i] for a, b in self._paired(rates, method)]):+.1f}"
-                    for i in range(len(self.distractors))
-                ),
+                *(f"{mean_interval([a[i] - b[i] for a, b in paired]):+.1f}" for i in range(len(self.distractors))),
             )
             for method in self.methods
+            for paired in [list(zip(rates["AKDNet", method], rates["MobileNetV2", method], strict=True))]
         ]
         head = ("embedder", "trained by", *(f"{count:,} distractors" for count in self.distractors))
         text = (
             f"{markdown_table(head, lines)}\n\nRank 1 in %, ORL faces, means over {workshop.scale.seeds} seeds (other "
-            "people looked for, other initial weights) with 95 % intervals of Student's t. Distractors beyond the 199 "
-            "pictures of other people are synthetic embeddings.\n\n"
+            "people looked for, other initial weights) with 95 % intervals of Student's t. Distractors beyond the "
+            "pictures of the other people looked for are synthetic embeddings.\n\n"
             + "\n".join(f"- {name}: `{spec}`" for name, spec in students.items())
         )
         numbers = {"rates": [{"embedder": n, "method": m, "by_seed": r} for (n, m), r in rates.items()]}
         return Finding(text, numbers)
 
-    def _paired(
-        self, rates: dict[tuple[str, str], list[list[float]]], method: str
-    ) -> list[tuple[list[float], list[float]]]:
-        return list(zip(rates["AKDNet", method], rates["MobileNetV2", method], strict=True))
-
-    def _of_seed(self, workshop: Workshop, students: dict[str, NetworkSpec], seed: int) -> dict[tuple[str, str], Row]:
-        from akd_gym.retrieval.dlib_faces import align_face
+    def _of_seed(
+        self, workshop: Workshop, task: FaceTask, students: dict[str, NetworkSpec], seed: int
+    ) -> dict[tuple[str, str], Row]:
         from akd_gym.retrieval.embedders import PixelEmbedder
-        from akd_gym.retrieval.identities import load_faces, split_faces
         from akd_gym.retrieval.study import FACE_RECIPE, Judge, Subject
         from akd_gym.retrieval.teachers import load_embedding_teacher
         from akd_gym.retrieval.training import Place, train_embedder
         from akd_gym.torch_settings import cpu_settings
 
-        task = split_faces(load_faces("orl", align=align_face), seed=seed)
-        folder = workshop.work / "faces" / f"seed{seed}"
+        recipe = with_epochs(FACE_RECIPE, workshop.scale.epochs)
+        folder = workshop.work / "faces" / f"epochs{recipe.epochs}-seed{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         place = Place(torch.device("cpu"), seed)
-        teacher = load_embedding_teacher("dlib:face", task.data, FACE_RECIPE, folder / "teacher", place=place)
+        teacher = load_embedding_teacher("dlib:face", task.data, recipe, folder / "teacher", place=place)
         assert teacher is not None
         judge = Judge(task, self.distractors, folder, place.device, seed=seed)
         with cpu_settings(1):
@@ -120,9 +119,7 @@ class Faces(Study):
             }
             for (name, spec), method in itertools.product(students.items(), self.methods):
                 out = folder / f"{name}-{method}"
-                embedder = train_embedder(
-                    spec, task.data, FACE_RECIPE, out, method=method, teacher=teacher, place=place
-                )
+                embedder = train_embedder(spec, task.data, recipe, out, method=method, teacher=teacher, place=place)
                 rows[name, method] = judge.judge(Subject("student", embedder, str(spec), method))
                 rate = rows[name, method].rates[-1].value
                 workshop.observer.advance(

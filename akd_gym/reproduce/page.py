@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from akd_gym.analysis.figure_files import write_figure
 from akd_gym.errors import StorageError
@@ -50,7 +54,7 @@ def write_section(
         raise StorageError(f"{page} cannot be written: {error.strerror or error}.") from error
     pictures = {name: folder / f"{study.name}-{name}.png" for name in finding.figures}
     written = [write_figure(pictures[name], figure) for name, figure in finding.figures.items()]
-    raw = json.dumps({"command": command, **finding.numbers}, indent=1, default=str) + "\n"
+    raw = json.dumps(plain({"command": command, **finding.numbers}), indent=1, allow_nan=False) + "\n"
     written.append(write_atomically(folder / f"{study.name}.json", raw.encode()))
     shown = "".join(f"\n![{study.title}: {name}]({path.relative_to(page.parent)})\n" for name, path in pictures.items())
     section = (
@@ -63,6 +67,19 @@ def write_section(
     head = text[: match.start()] if (match := _SECTION.search(text)) else text
     written.append(write_atomically(page, f"{head.rstrip()}\n\n{body}".encode()))
     return written
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: what is no number is null, and intervals keep their names."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _SECTION = re.compile(r"<!-- (\w+) -->\n(.*?)\n<!-- end of \1 -->\n", re.DOTALL)

@@ -11,8 +11,8 @@ from akd_gym.analysis.gains import RelativeGain, gain_rise, relative_gain
 from akd_gym.analysis.outcomes import distinct
 from akd_gym.analysis.runs import SearchRun
 from akd_gym.architecture import NetworkSpec
-from akd_gym.reproduce.ablation import SEARCH_SECONDS
 from akd_gym.reproduce.scale import Budget
+from akd_gym.reproduce.searches import search_seconds
 from akd_gym.reproduce.study import Finding, Study, Workshop
 from akd_gym.reproduce.tables import markdown_table
 from akd_gym.reproduce.trainings import StudentTraining, TrainedStudent
@@ -50,7 +50,7 @@ class RelativeGains(Study):
         space = make_space("akd", "small")
         count = len(self.stages) * self.sample * len(_SIDES) * 2
         seconds = workshop.proxy.seconds([(space.network(space.reference), "hard")] * count)
-        searching = len(_SIDES) * workshop.scale.search_budget * SEARCH_SECONDS
+        searching = search_seconds(len(_SIDES), workshop.scale.search_budget)
         return Budget(searches=len(_SIDES), trainings=count, core_seconds=seconds + searching)
 
     def run(self, workshop: Workshop) -> Finding:

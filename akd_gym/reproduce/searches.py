@@ -16,6 +16,14 @@ from akd_gym.bench.evaluator import BenchEvaluator
 Cost = Literal["latency", "madds"]
 
 
+_CANDIDATE_SECONDS = 0.004  # on the machine that this was written on
+
+
+def search_seconds(searches: int, budget: int) -> float:
+    """About how many seconds of one core searches of so many candidates take."""
+    return searches * budget * _CANDIDATE_SECONDS
+
+
 @lru_cache(maxsize=1)
 def benchmark() -> BenchEvaluator:
     """AKDBench, for what does not depend on the teacher."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from matplotlib.figure import Figure
 
 from akd_gym.analysis.runs import SearchRun
-from akd_gym.recipes import RECIPES, full_recipe, with_overrides
+from akd_gym.recipes import RECIPES, Recipe, full_recipe, with_overrides
 from akd_gym.reproduce.finalists import BenchSearch, Finalist, find_finalists
 from akd_gym.reproduce.scale import Budget, Observer, Scale
 from akd_gym.reproduce.searches import Cost, bench_search, benchmark
@@ -35,6 +35,13 @@ class Finding:
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
+def with_epochs(recipe: Recipe, epochs: int | None) -> Recipe:
+    """A recipe of another length, of which not all is spent on warming up; None for its own."""
+    if epochs is None:
+        return recipe
+    return with_overrides(recipe, {"epochs": epochs, "warmup_epochs": min(recipe.warmup_epochs, epochs / 5)})
+
+
 class Workshop:
     """Where studies work: searches and trainings that one has made are there for the next.
 
@@ -54,12 +61,9 @@ class Workshop:
         self, scale: Scale, results: Path, work: Path, workers: int | None = None, observer: Observer | None = None
     ) -> None:
         self.scale, self.results, self.work, self.observer = scale, results, work, observer or Observer()
-        recipe = full_recipe(DATA)
-        overrides: dict[str, Any] = {"epochs": scale.epochs, "train_size": scale.train_size}
-        if scale.epochs is not None:  # so short a training must not spend it all on warming up
-            overrides["warmup_epochs"] = min(recipe.warmup_epochs, scale.epochs / 5)
+        recipe = with_overrides(with_epochs(full_recipe(DATA), scale.epochs), {"train_size": scale.train_size})
         table, folder = results / "trainings.csv", work / "trainings"
-        self.trainings = FullTrainings(DATA, with_overrides(recipe, overrides), table, folder, workers)
+        self.trainings = FullTrainings(DATA, recipe, table, folder, workers)
         self.proxy = FullTrainings(DATA, RECIPES[DATA], table, folder, workers)
 
     def search(self, teacher: str, seed: int, target_ratio: float = 1.0, cost: Cost = "latency") -> SearchRun:

@@ -22,8 +22,8 @@ from akd_gym.analysis.separability import (
     separability_of_two,
 )
 from akd_gym.errors import InvalidSettingError
-from akd_gym.reproduce.ablation import SEARCH_SECONDS
 from akd_gym.reproduce.scale import Budget
+from akd_gym.reproduce.searches import search_seconds
 from akd_gym.reproduce.study import Finding, Study, Workshop
 from akd_gym.reproduce.tables import markdown_table
 
@@ -220,7 +220,7 @@ def separable(
 
 
 def _searches(workshop: Workshop, count: int) -> Budget:
-    return Budget(searches=count, core_seconds=count * workshop.scale.search_budget * SEARCH_SECONDS)
+    return Budget(searches=count, core_seconds=search_seconds(count, workshop.scale.search_budget))
 
 
 def _name(teacher: str) -> str:

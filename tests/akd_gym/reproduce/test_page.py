@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from akd_gym.analysis.aggregates import Interval
 from akd_gym.reproduce.ablation import Ablation
 from akd_gym.reproduce.methods import Methods
-from akd_gym.reproduce.page import write_section
+from akd_gym.reproduce.page import plain, write_section
 from akd_gym.reproduce.scale import Budget, Scale
 from akd_gym.reproduce.study import Finding
 
@@ -48,3 +50,8 @@ def test_figures_and_raw_numbers_lie_beside_it(tmp_path):
     assert [path.name for path in written] == ["table5-gains.png", "table5.json", "results.md"]
     assert json.loads((tmp_path / "results" / "table5.json").read_text()) == {"command": "akd it", "x": 1.5}
     assert "![Table 5: searched by distillation or by hard labels: gains](results/table5-gains.png)" in page.read_text()
+
+
+def test_numbers_are_plain_json():
+    raw = {1: float("nan"), "i": Interval(1.0, float("-inf"), 2.0), "n": np.float64(2.5), "l": (True, None, "x")}
+    assert plain(raw) == {"1": None, "i": {"value": 1.0, "low": None, "high": 2.0}, "n": 2.5, "l": [True, None, "x"]}
